@@ -1,0 +1,3 @@
+module github.com/podpath/podpath
+
+go 1.26.0

@@ -1,0 +1,83 @@
+package model
+
+import "net/netip"
+
+// Flow is one connection as a packet header shows it at one place of its way.
+type Flow struct {
+	Protocol string     `json:"protocol"`          // "tcp" or "udp"
+	Src      netip.Addr `json:"src,omitzero"`      // unset: not known
+	SrcPort  uint16     `json:"srcPort,omitempty"` // 0: any ephemeral port
+	Dst      netip.Addr `json:"dst,omitzero"`
+	DstPort  uint16     `json:"dstPort,omitempty"`
+	Host     string     `json:"host,omitempty"`   // SNI and Host header, when there is one
+	Scheme   string     `json:"scheme,omitempty"` // "https", "http" or ""
+	From     Ref        `json:"from,omitempty"`   // who opens it, when it is an object that was read
+	To       Ref        `json:"to,omitempty"`
+}
+
+// Endpoint is one side of a question as the user wrote it, parsed.
+type Endpoint struct {
+	Raw       string     `json:"raw"`                 // as typed
+	Kind      string     `json:"kind"`                // pod, deployment, …, service, node, ip, host, url, internet
+	Namespace string     `json:"namespace,omitempty"` // for namespaced kinds
+	Name      string     `json:"name,omitempty"`
+	Host      string     `json:"host,omitempty"` // host and url
+	Addr      netip.Addr `json:"addr,omitzero"`  // ip, and hosts that are literals
+	Port      uint16     `json:"port,omitempty"`
+	Scheme    string     `json:"scheme,omitempty"` // http, https, tcp, udp
+	Path      string     `json:"path,omitempty"`   // of a URL, with its query
+}
+
+// Question is what the user asked.
+type Question struct {
+	From     Endpoint   `json:"from"`
+	To       Endpoint   `json:"to"`
+	Protocol string     `json:"protocol"`         // "tcp" or "udp"
+	Host     string     `json:"host,omitempty"`   // SNI and Host, when other than To's
+	Address  netip.Addr `json:"address,omitzero"` // pins the destination address
+	Via      string     `json:"via,omitempty"`    // "app": the pod's own established connections
+}
+
+// Step is one place on the way with what happens there and why.
+type Step struct {
+	Hop     Hop      `json:"hop"`
+	At      Ref      `json:"at"`                // the place: "nsg/nsg-nodes", "node/n1", "subnet/v/s"
+	Title   string   `json:"title"`             // "NSG nsg-nodes on subnet snet-nodes, outbound"
+	Verdict Verdict  `json:"verdict"`           // what happens to the packet here
+	Decided Ref      `json:"decided,omitempty"` // the line of configuration that decided: "nsg/nsg-nodes/DenyWeb"
+	Reason  string   `json:"reason"`            // one sentence: which line, why
+	In      Flow     `json:"in"`                // the packet as it arrives
+	Out     Flow     `json:"out"`               // as it leaves (rewritten or not); zero after a drop
+	Trail   []string `json:"trail,omitempty"`   // what else was looked at, in order
+	Gaps    []Gap    `json:"gaps,omitempty"`    // what could not be read and would decide
+}
+
+// Path is the predicted way of one flow.
+type Path struct {
+	Flow    Flow         `json:"flow"`
+	Steps   []Step       `json:"steps"`
+	Return  []Step       `json:"return,omitempty"` // the way back, from the far end
+	Egress  []netip.Addr `json:"egress,omitempty"` // public source addresses the far end may see
+	Device  Ref          `json:"device,omitempty"` // what translates the source: natgateway/…, loadbalancer/…, firewall/…
+	Verdict Verdict      `json:"verdict"`          // Pass only if every step and every return step passes
+}
+
+// Broken is the first step (out, then back) that does not let the packet pass, or nil.
+func (p *Path) Broken() *Step {
+	for _, steps := range [][]Step{p.Steps, p.Return} {
+		for i := range steps {
+			if v := steps[i].Verdict; v == Drop || v == Reject {
+				return &steps[i]
+			}
+		}
+	}
+	return nil
+}
+
+// Gap is one thing that could not be read, and what would allow it.
+type Gap struct {
+	What       string `json:"what"`                 // "route table rt-nodes", "nodes"
+	Ref        Ref    `json:"ref,omitempty"`        // the object, when it is one
+	Reason     string `json:"reason"`               // "403 AuthorizationFailed", "timed out after 5s"
+	Permission string `json:"permission,omitempty"` // "get nodes (cluster scope)" or "Microsoft.Network/routeTables/read on …"
+}

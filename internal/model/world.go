@@ -1,0 +1,309 @@
+package model
+
+import (
+	"net/netip"
+	"time"
+)
+
+// World is everything that was read, merged from all sources. What could not be
+// read is a Gap; what nobody asked for is absent. A nil slice of a kind that
+// Read does not name means "not read", never "there is none".
+type World struct {
+	Kube  Kube                  `json:"kube"`
+	Azure Azure                 `json:"azure"`
+	Nodes map[string]*NodeFacts `json:"nodes,omitempty"` // by node name, only nodes that were entered
+	Gaps  []Gap                 `json:"gaps,omitempty"`
+	Read  map[string]bool       `json:"read,omitempty"` // kinds (as in Ref) whose list is complete for the question: "networkpolicy", "nsg", …
+}
+
+// Labels are a Kubernetes object's labels.
+type Labels map[string]string
+
+// Kube is what was read from the API server.
+type Kube struct {
+	Version        string                    `json:"version,omitempty"`
+	Server         string                    `json:"server,omitempty"` // URL of the API server
+	Namespaces     map[string]*Namespace     `json:"namespaces,omitempty"`
+	Pods           map[Ref]*Pod              `json:"pods,omitempty"`
+	Nodes          map[string]*Node          `json:"nodes,omitempty"`
+	Services       map[Ref]*Service          `json:"services,omitempty"`
+	EndpointSlices map[Ref]*EndpointSlice    `json:"endpointSlices,omitempty"`
+	Policies       map[Ref]*NetworkPolicy    `json:"policies,omitempty"`
+	Workloads      map[Ref]*Workload         `json:"workloads,omitempty"`  // deployments, replicasets, daemonsets, statefulsets, jobs
+	ConfigMaps     map[Ref]map[string]string `json:"configMaps,omitempty"` // only those whose keys matter to the network
+	Events         []Event                   `json:"events,omitempty"`
+}
+
+// Namespace is a namespace with what selects it.
+type Namespace struct {
+	Name        string `json:"name"`
+	Labels      Labels `json:"labels,omitempty"`
+	Terminating bool   `json:"terminating,omitempty"`
+}
+
+// Pod is a pod as far as connections depend on it.
+type Pod struct {
+	Namespace      string       `json:"namespace"`
+	Name           string       `json:"name"`
+	UID            string       `json:"uid,omitempty"`
+	Labels         Labels       `json:"labels,omitempty"`
+	Node           string       `json:"node,omitempty"`
+	IPs            []netip.Addr `json:"ips,omitempty"`
+	HostNetwork    bool         `json:"hostNetwork,omitempty"`
+	Phase          string       `json:"phase"` // Pending, Running, Succeeded, Failed, Unknown
+	Reason         string       `json:"reason,omitempty"`
+	Message        string       `json:"message,omitempty"`
+	Ready          bool         `json:"ready"`
+	Deleting       bool         `json:"deleting,omitempty"`
+	Owner          Ref          `json:"owner,omitempty"` // its controller, resolved up to the workload that people edit when that was read
+	DNSPolicy      string       `json:"dnsPolicy,omitempty"`
+	DNSConfig      *DNSConfig   `json:"dnsConfig,omitempty"`
+	HostAliases    []HostAlias  `json:"hostAliases,omitempty"`
+	ServiceAccount string       `json:"serviceAccount,omitempty"`
+	Containers     []Container  `json:"containers,omitempty"`
+	Conditions     []Condition  `json:"conditions,omitempty"`
+	Created        time.Time    `json:"created,omitzero"`
+}
+
+// Ref is pod/NS/NAME.
+func (p *Pod) Ref() Ref { return NewRef("pod", p.Namespace, p.Name) }
+
+// DNSConfig is a pod's own resolver configuration.
+type DNSConfig struct {
+	Nameservers []string          `json:"nameservers,omitempty"`
+	Searches    []string          `json:"searches,omitempty"`
+	Options     map[string]string `json:"options,omitempty"`
+}
+
+// HostAlias is a line that the kubelet writes to a pod's /etc/hosts.
+type HostAlias struct {
+	IP        netip.Addr `json:"ip"`
+	Hostnames []string   `json:"hostnames"`
+}
+
+// Container is a container with its state.
+type Container struct {
+	Name         string            `json:"name"`
+	Kind         string            `json:"kind,omitempty"` // "", "init", "sidecar", "ephemeral"
+	Image        string            `json:"image,omitempty"`
+	Ports        []ContainerPort   `json:"ports,omitempty"`
+	Env          map[string]string `json:"env,omitempty"`     // literal values and ConfigMap references that were resolved
+	EnvFrom      map[string]Ref    `json:"envFrom,omitempty"` // variables whose value comes from elsewhere (secret/…: never read)
+	Command      []string          `json:"command,omitempty"` // command and args
+	State        string            `json:"state,omitempty"`   // waiting, running, terminated
+	Reason       string            `json:"reason,omitempty"`  // CrashLoopBackOff, ImagePullBackOff, OOMKilled, …
+	Message      string            `json:"message,omitempty"`
+	ExitCode     int32             `json:"exitCode,omitempty"`
+	LastReason   string            `json:"lastReason,omitempty"`
+	LastExitCode int32             `json:"lastExitCode,omitempty"`
+	Restarts     int32             `json:"restarts,omitempty"`
+	Ready        bool              `json:"ready,omitempty"`
+	RunAsUser    *int64            `json:"runAsUser,omitempty"`
+}
+
+// ContainerPort is a declared port; policies and Services may refer to its name.
+type ContainerPort struct {
+	Name     string `json:"name,omitempty"`
+	Port     uint16 `json:"port"`
+	Protocol string `json:"protocol"` // TCP, UDP, SCTP
+	HostPort uint16 `json:"hostPort,omitempty"`
+}
+
+// Condition is a status condition of a pod or a node.
+type Condition struct {
+	Type    string    `json:"type"`
+	Status  string    `json:"status"` // True, False, Unknown
+	Reason  string    `json:"reason,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+}
+
+// Node is a node as the API server knows it.
+type Node struct {
+	Name           string         `json:"name"`
+	Labels         Labels         `json:"labels,omitempty"`
+	ProviderID     string         `json:"providerID,omitempty"` // azure:///subscriptions/…/virtualMachineScaleSets/…/virtualMachines/0
+	InternalIPs    []netip.Addr   `json:"internalIPs,omitempty"`
+	ExternalIPs    []netip.Addr   `json:"externalIPs,omitempty"`
+	PodCIDRs       []netip.Prefix `json:"podCIDRs,omitempty"`
+	Ready          bool           `json:"ready"`
+	Unschedulable  bool           `json:"unschedulable,omitempty"`
+	Taints         []string       `json:"taints,omitempty"` // key=value:effect
+	Conditions     []Condition    `json:"conditions,omitempty"`
+	KubeletVersion string         `json:"kubeletVersion,omitempty"`
+	OSImage        string         `json:"osImage,omitempty"`
+	KernelVersion  string         `json:"kernelVersion,omitempty"`
+	Annotations    Labels         `json:"annotations,omitempty"` // only those that concern the network
+}
+
+// Service is a Service.
+type Service struct {
+	Namespace             string        `json:"namespace"`
+	Name                  string        `json:"name"`
+	Labels                Labels        `json:"labels,omitempty"`
+	Annotations           Labels        `json:"annotations,omitempty"`
+	Type                  string        `json:"type"` // ClusterIP, NodePort, LoadBalancer, ExternalName
+	ClusterIPs            []netip.Addr  `json:"clusterIPs,omitempty"`
+	Headless              bool          `json:"headless,omitempty"`
+	ExternalIPs           []netip.Addr  `json:"externalIPs,omitempty"`
+	LoadBalancerIPs       []netip.Addr  `json:"loadBalancerIPs,omitempty"` // status.loadBalancer.ingress
+	ExternalName          string        `json:"externalName,omitempty"`
+	Selector              Labels        `json:"selector,omitempty"`
+	Ports                 []ServicePort `json:"ports,omitempty"`
+	ExternalTrafficPolicy string        `json:"externalTrafficPolicy,omitempty"`
+	InternalTrafficPolicy string        `json:"internalTrafficPolicy,omitempty"`
+	SessionAffinity       string        `json:"sessionAffinity,omitempty"`
+	PublishNotReady       bool          `json:"publishNotReady,omitempty"`
+}
+
+// ServicePort is one port of a Service.
+type ServicePort struct {
+	Name       string `json:"name,omitempty"`
+	Protocol   string `json:"protocol"`
+	Port       uint16 `json:"port"`
+	TargetPort string `json:"targetPort"` // number or name
+	NodePort   uint16 `json:"nodePort,omitempty"`
+}
+
+// EndpointSlice is an EndpointSlice.
+type EndpointSlice struct {
+	Namespace   string          `json:"namespace"`
+	Name        string          `json:"name"`
+	Service     string          `json:"service,omitempty"`
+	AddressType string          `json:"addressType"` // IPv4, IPv6, FQDN
+	Ports       []EndpointPort  `json:"ports,omitempty"`
+	Endpoints   []SliceEndpoint `json:"endpoints,omitempty"`
+}
+
+// EndpointPort is a port that every endpoint of a slice serves.
+type EndpointPort struct {
+	Name     string `json:"name,omitempty"`
+	Port     uint16 `json:"port"`
+	Protocol string `json:"protocol"`
+}
+
+// SliceEndpoint is one endpoint of a slice.
+type SliceEndpoint struct {
+	Addresses   []string `json:"addresses"`
+	Ready       bool     `json:"ready"`
+	Serving     bool     `json:"serving"`
+	Terminating bool     `json:"terminating,omitempty"`
+	Node        string   `json:"node,omitempty"`
+	Target      Ref      `json:"target,omitempty"`
+	Zones       []string `json:"zones,omitempty"` // hints
+}
+
+// NetworkPolicy is a networking.k8s.io/v1 NetworkPolicy.
+type NetworkPolicy struct {
+	Namespace    string       `json:"namespace"`
+	Name         string       `json:"name"`
+	PodSelector  Selector     `json:"podSelector"`
+	Ingress      bool         `json:"ingress"` // policyTypes, with the API's default filled in
+	Egress       bool         `json:"egress"`
+	IngressRules []PolicyRule `json:"ingressRules,omitempty"`
+	EgressRules  []PolicyRule `json:"egressRules,omitempty"`
+}
+
+// Ref is networkpolicy/NS/NAME.
+func (p *NetworkPolicy) Ref() Ref { return NewRef("networkpolicy", p.Namespace, p.Name) }
+
+// PolicyRule is one ingress or egress rule: empty Peers and empty Ports each mean all.
+type PolicyRule struct {
+	Peers []PolicyPeer `json:"peers,omitempty"`
+	Ports []PolicyPort `json:"ports,omitempty"`
+}
+
+// PolicyPeer is one peer: an IP block, or pods and namespaces (nil selector: own namespace).
+type PolicyPeer struct {
+	PodSelector       *Selector      `json:"podSelector,omitempty"`
+	NamespaceSelector *Selector      `json:"namespaceSelector,omitempty"`
+	IPBlock           netip.Prefix   `json:"ipBlock,omitzero"`
+	Except            []netip.Prefix `json:"except,omitempty"`
+}
+
+// PolicyPort is one port entry. Port "" means every port of the protocol.
+type PolicyPort struct {
+	Protocol string `json:"protocol"`       // TCP, UDP, SCTP
+	Port     string `json:"port,omitempty"` // number or name
+	EndPort  uint16 `json:"endPort,omitempty"`
+}
+
+// Selector is a label selector; the zero value selects everything.
+type Selector struct {
+	MatchLabels Labels               `json:"matchLabels,omitempty"`
+	Expressions []SelectorExpression `json:"expressions,omitempty"`
+}
+
+// SelectorExpression is one requirement: In, NotIn, Exists, DoesNotExist.
+type SelectorExpression struct {
+	Key      string   `json:"key"`
+	Operator string   `json:"operator"`
+	Values   []string `json:"values,omitempty"`
+}
+
+// Workload is a controller of pods that people edit.
+type Workload struct {
+	Ref      Ref       `json:"ref"` // deployment/NS/NAME, …
+	Selector *Selector `json:"selector,omitempty"`
+	Owner    Ref       `json:"owner,omitempty"`
+	Replicas int32     `json:"replicas"`
+	Ready    int32     `json:"ready"`
+	Labels   Labels    `json:"labels,omitempty"`
+}
+
+// Event is a Kubernetes event.
+type Event struct {
+	About   Ref       `json:"about"`
+	Type    string    `json:"type"`
+	Reason  string    `json:"reason"`
+	Message string    `json:"message"`
+	Count   int32     `json:"count,omitempty"`
+	Last    time.Time `json:"last,omitzero"`
+}
+
+// NodeFacts is what was read inside one node.
+type NodeFacts struct {
+	Node     string            `json:"node"`
+	Sysctls  map[string]string `json:"sysctls,omitempty"`  // "net.ipv4.ip_forward": "1"; "net.ipv4.conf.eth0.rp_filter": "0"
+	Counters map[string]int64  `json:"counters,omitempty"` // "IpInAddrErrors", "TcpExtIPReversePathFilter": before the probes
+	After    map[string]int64  `json:"after,omitempty"`    // the same after the probes; missing: not read again
+	Links    []Link            `json:"links,omitempty"`
+	Routes   []KernelRoute     `json:"routes,omitempty"` // all tables
+	Rules    []KernelRule      `json:"rules,omitempty"`
+	Resolv   string            `json:"resolv,omitempty"` // /etc/resolv.conf of the node
+	Clock    time.Duration     `json:"clock,omitempty"`  // node clock minus podpath's clock, roughly
+	Gaps     []Gap             `json:"gaps,omitempty"`
+}
+
+// Link is a network interface of a node.
+type Link struct {
+	Name   string         `json:"name"`
+	Up     bool           `json:"up"`
+	MTU    int            `json:"mtu"`
+	Kind   string         `json:"kind,omitempty"` // veth, bridge, vxlan, …
+	Master string         `json:"master,omitempty"`
+	Addrs  []netip.Prefix `json:"addrs,omitempty"`
+	Drops  int64          `json:"drops,omitempty"` // rx+tx dropped
+}
+
+// KernelRoute is one route of a node's tables.
+type KernelRoute struct {
+	Table  uint32       `json:"table"`
+	Dst    netip.Prefix `json:"dst"`
+	Gw     netip.Addr   `json:"gw,omitzero"`
+	Dev    string       `json:"dev,omitempty"`
+	Src    netip.Addr   `json:"src,omitzero"`
+	Type   string       `json:"type,omitempty"` // unicast, blackhole, unreachable, prohibit, local
+	Metric int          `json:"metric,omitempty"`
+}
+
+// KernelRule is one policy-routing rule.
+type KernelRule struct {
+	Priority int          `json:"priority"`
+	Src      netip.Prefix `json:"src,omitzero"`
+	Dst      netip.Prefix `json:"dst,omitzero"`
+	IIF      string       `json:"iif,omitempty"`
+	Mark     uint32       `json:"mark,omitempty"`
+	Table    uint32       `json:"table"`
+	Action   string       `json:"action,omitempty"` // lookup, blackhole, …
+}
