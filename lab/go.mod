@@ -1,0 +1,3 @@
+module github.com/podpath/podpath/lab
+
+go 1.26.0
