@@ -15,22 +15,22 @@ const module = "github.com/podpath/podpath/"
 // allowed maps a package to those of the module that it may import. A package
 // that is not here may not exist: drawing it in is part of adding it.
 var allowed = map[string][]string{
-	"cmd/podpath":              {"internal/cli"},
-	"cmd/podpath-probe":        {"internal/probe", "internal/probe/probecmd", "internal/collect/node"},
-	"internal/model":           {},
-	"internal/policy":          {"internal/model"},
-	"internal/trace":           {"internal/model", "internal/policy", "internal/trace"},
-	"internal/diagnose":        {"internal/model", "internal/trace", "internal/policy", "internal/diagnose"},
-	"internal/probe":           {"internal/model", "internal/probe", "internal/collect/node"},
-	"internal/collect/kube":    {"internal/model"},
-	"internal/collect/azure":   {"internal/model"},
-	"internal/collect/node":    {"internal/model"},
-	"internal/vantage":         {"internal/model", "internal/probe"},
-	"internal/snapshot":        {"internal/model"},
-	"internal/examine":         {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage"},
-	"internal/report":          {"internal/model", "internal/diagnose", "internal/trace"},
-	"internal/cli":             {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace"},
-	"internal/layers":          {},
+	"cmd/podpath":            {"internal/cli"},
+	"cmd/podpath-probe":      {"internal/probe", "internal/probe/probecmd", "internal/collect/node"},
+	"internal/model":         {},
+	"internal/policy":        {"internal/model"},
+	"internal/trace":         {"internal/model", "internal/policy", "internal/trace"},
+	"internal/diagnose":      {"internal/model", "internal/trace", "internal/policy", "internal/diagnose"},
+	"internal/probe":         {"internal/model", "internal/probe", "internal/collect/node"},
+	"internal/collect/kube":  {"internal/model"},
+	"internal/collect/azure": {"internal/model"},
+	"internal/collect/node":  {"internal/model"},
+	"internal/vantage":       {"internal/model", "internal/probe"},
+	"internal/snapshot":      {"internal/model"},
+	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage"},
+	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace"},
+	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace"},
+	"internal/layers":        {},
 }
 
 // pure packages use neither the network nor the file system nor a clock of their own.
