@@ -56,6 +56,7 @@ type Step struct {
 type Path struct {
 	Flow    Flow         `json:"flow"`
 	Steps   []Step       `json:"steps"`
+	After   []Step       `json:"after,omitempty"`  // what would come after the first drop, judged as if it had passed: blocks in a row are all seen
 	Return  []Step       `json:"return,omitempty"` // the way back, from the far end
 	Egress  []netip.Addr `json:"egress,omitempty"` // public source addresses the far end may see
 	Device  Ref          `json:"device,omitempty"` // what translates the source: natgateway/…, loadbalancer/…, firewall/…
