@@ -30,6 +30,27 @@ type Azure struct {
 	Required         []RequiredEndpoint         `json:"required,omitempty"` // outboundNetworkDependenciesEndpoints
 	Metrics          []Series                   `json:"metrics,omitempty"`
 	Advisor          []Advice                   `json:"advisor,omitempty"`
+	Effective        []EffectiveRoute           `json:"effective,omitempty"` // effective routes, where Azure gave them (never for scale set interfaces)
+	Others           map[string]*Resource       `json:"others,omitempty"`    // resources of types that the trace does not follow
+}
+
+// Resource is what is kept of a resource whose type the trace does not follow.
+type Resource struct {
+	ID       string `json:"id"`
+	Type     string `json:"type"`
+	Name     string `json:"name"`
+	Location string `json:"location,omitempty"`
+	State    string `json:"state,omitempty"` // provisioningState
+}
+
+// EffectiveRoute is one line of an interface's effective routes as Azure computed them.
+type EffectiveRoute struct {
+	Name        string   `json:"name,omitempty"`   // of the user's route
+	Source      string   `json:"source,omitempty"` // Default, User, VirtualNetworkGateway
+	State       string   `json:"state,omitempty"`  // Active, Invalid
+	Prefixes    []string `json:"prefixes,omitempty"`
+	NextHopType string   `json:"nextHopType,omitempty"`
+	NextHops    []string `json:"nextHops,omitempty"`
 }
 
 // ManagedCluster is a Microsoft.ContainerService/managedClusters resource.
