@@ -1,0 +1,420 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/muesli/termenv"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Options say what the terminal can do.
+type Options struct {
+	Width int  // columns; 0 means 100
+	Color bool // ANSI colours
+	ASCII bool // no characters beyond ASCII in the drawing
+	Wide  bool // also steps' trails, all queries, skipped rules
+}
+
+type printer struct {
+	b     strings.Builder
+	o     Options
+	width int
+	style map[string]lipgloss.Style
+}
+
+// Text draws the path, one line a hop with its verdict and the line that
+// decided; then the causes; then what could not be checked.
+func Text(w io.Writer, r *Report, o Options) error {
+	p := newPrinter(o)
+	p.head(r)
+	for i := range r.Paths {
+		p.path(r, i)
+	}
+	p.observations(r)
+	p.causes(r)
+	p.findings("Also noticed (explains nothing here)", r.AlsoNoticed, false)
+	p.findings("Prediction and observation disagree", r.Disagreements, false)
+	p.list("What the answers say", r.Narrowed)
+	if len(r.Causes) == 0 && r.Works != "true" {
+		p.list("Ruled out", r.RuledOut)
+	}
+	p.notChecked(r)
+	if o.Wide {
+		p.skipped(r)
+	}
+	p.list("Left behind", r.Notes)
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func newPrinter(o Options) *printer {
+	p := &printer{o: o, width: o.Width}
+	if p.width == 0 {
+		p.width = 100
+	}
+	p.width = max(p.width, 40)
+	re := lipgloss.NewRenderer(io.Discard)
+	re.SetColorProfile(termenv.Ascii)
+	if o.Color {
+		re.SetColorProfile(termenv.ANSI)
+	}
+	color := func(c string) lipgloss.Style { return re.NewStyle().Foreground(lipgloss.Color(c)) }
+	p.style = map[string]lipgloss.Style{
+		"pass": color("2"), "drop": color("1").Bold(o.Color), "reject": color("1").Bold(o.Color), "unknown": color("3"),
+		"dim": color("8"), "bold": re.NewStyle().Bold(o.Color), "cmd": color("6"),
+	}
+	return p
+}
+
+func (p *printer) paint(style, text string) string { return p.style[style].Render(text) }
+
+// glyph picks the drawing's characters: UTF-8 or plain.
+func (p *printer) glyph(utf, plain string) string {
+	if p.o.ASCII {
+		return plain
+	}
+	return utf
+}
+
+// line writes text wrapped to the terminal, continuation lines under the text's own start.
+func (p *printer) line(lead, text string) {
+	indent := ansi.StringWidth(lead)
+	room := max(p.width-indent, 20)
+	if p.o.ASCII {
+		text = asciiOnly(text)
+	}
+	for i, l := range strings.Split(ansi.Wrap(text, room, " "), "\n") {
+		if i > 0 {
+			lead = strings.Repeat(" ", indent)
+		}
+		p.b.WriteString(strings.TrimRight(lead+l, " ") + "\n")
+	}
+}
+
+func (p *printer) title(text string) { p.b.WriteString("\n" + p.paint("bold", text) + "\n") }
+
+func (p *printer) head(r *Report) {
+	verdict, style := map[string]string{"true": "works", "false": "FAILS", "slow": "SLOW", "unknown": "unknown"}[r.Works], "unknown"
+	switch r.Works {
+	case "true":
+		style = "pass"
+	case "false":
+		style = "drop"
+	}
+	to := clean(r.Question.To.Raw)
+	if r.Question.Protocol == "udp" {
+		to += " (udp)"
+	}
+	p.line("", p.paint("bold", clean(r.Question.From.Raw)+p.glyph(" → ", " -> ")+to)+"  "+p.paint(style, verdict)+p.dimmed(symptom(r)))
+}
+
+func (p *printer) dimmed(s string) string {
+	if s == "" {
+		return ""
+	}
+	return p.paint("dim", "  "+s)
+}
+
+// symptom is what the question's own probe saw, in a few words.
+func symptom(r *Report) string {
+	for _, o := range r.Observations {
+		if o.Vantage != model.VantagePod || o.Purpose != "" && o.Purpose != "question" {
+			continue
+		}
+		if o.Result == model.OK {
+			return fmt.Sprintf("%s in %s", answer(&o), dur(o.Took))
+		}
+		s := string(o.Result)
+		if o.Failed != "" {
+			s += " at " + o.Failed
+		}
+		if o.HTTP != nil && o.Result == model.HTTPStatus {
+			s = answer(&o)
+		}
+		if o.Address.IsValid() {
+			s += " with " + o.Address.String()
+		}
+		return s + " after " + dur(o.Took)
+	}
+	return ""
+}
+
+func answer(o *model.Observation) string {
+	if o.HTTP != nil {
+		return fmt.Sprintf("HTTP %d", o.HTTP.Status)
+	}
+	return "answered"
+}
+
+func (p *printer) path(r *Report, i int) {
+	path := &r.Paths[i]
+	head := "The way"
+	if i > 0 {
+		head = "The way, to " + path.Flow.Dst.String()
+	}
+	if path.Verdict == model.Unknown {
+		head += " (parts could not be read)"
+	}
+	p.title(head)
+	p.steps(path.Steps)
+	if broken := path.Broken(); broken == nil && len(path.Return) > 0 || p.o.Wide {
+		p.b.WriteString(p.paint("dim", "  and back") + "\n")
+		p.steps(path.Return)
+	} else if broken != nil {
+		p.returnBroken(path)
+	}
+}
+
+// returnBroken shows the way back only where it is where the packet dies.
+func (p *printer) returnBroken(path *model.Path) {
+	for _, s := range path.Return {
+		if s.Verdict == model.Drop || s.Verdict == model.Reject {
+			p.b.WriteString(p.paint("dim", "  and back") + "\n")
+			p.steps(path.Return)
+			return
+		}
+	}
+}
+
+func (p *printer) steps(steps []model.Step) {
+	mark := map[model.Verdict][2]string{
+		model.Pass: {"✓", "ok"}, model.Drop: {"✗", "XX"}, model.Reject: {"✗", "XX"}, model.Unknown: {"?", "??"},
+	}
+	dead := false
+	for _, s := range steps {
+		style := s.Verdict.String()
+		m := p.glyph(mark[s.Verdict][0], mark[s.Verdict][1])
+		bar := p.glyph("│", "|")
+		if dead {
+			style, bar = "dim", p.glyph("┊", ":")
+		}
+		lead := fmt.Sprintf("  %s %s %-11s ", p.paint("dim", bar), p.paint(style, m), s.Hop)
+		text := clean(s.Title)
+		if s.Verdict == model.Drop || s.Verdict == model.Reject {
+			text = p.paint("bold", text)
+		}
+		if s.Reason != "" {
+			text += p.paint("dim", p.glyph(" — ", " - ")) + clean(s.Reason)
+		}
+		p.line(lead, text)
+		if s.Decided != "" && (s.Verdict != model.Pass || p.o.Wide) {
+			p.line(strings.Repeat(" ", ansi.StringWidth(lead)), p.paint(style, p.glyph("▸ ", "> ")+clean(string(s.Decided))))
+		}
+		if p.o.Wide {
+			for _, t := range s.Trail {
+				p.line(strings.Repeat(" ", ansi.StringWidth(lead)), p.paint("dim", clean(t)))
+			}
+		}
+		dead = dead || s.Verdict == model.Drop || s.Verdict == model.Reject
+	}
+}
+
+func (p *printer) observations(r *Report) {
+	if len(r.Observations) == 0 {
+		return
+	}
+	p.title("What probes saw")
+	for i := range r.Observations {
+		o := &r.Observations[i]
+		if o.Purpose != "" && o.Purpose != "question" && !p.o.Wide && o.Result == model.ProbeFailed {
+			continue
+		}
+		style, m := "drop", p.glyph("✗", "XX")
+		switch o.Result {
+		case model.OK:
+			style, m = "pass", p.glyph("✓", "ok")
+		case model.ProbeFailed, "":
+			style, m = "unknown", p.glyph("?", "??")
+		}
+		from := string(o.Vantage)
+		if o.From != "" {
+			from += " " + strings.TrimPrefix(clean(string(o.From)), "pod/")
+		}
+		if o.Via != "" && p.o.Wide {
+			from += " (" + o.Via + ")"
+		}
+		what := ""
+		if o.Purpose != "" && o.Purpose != "question" {
+			what = clean(o.Purpose) + " " + clean(o.Target) + ": "
+		}
+		p.line(fmt.Sprintf("    %s ", p.paint(style, m)), from+p.paint("dim", p.glyph(" · ", "  "))+what+phases(o))
+		if p.o.Wide {
+			for _, q := range o.Queries {
+				p.line("        ", p.paint("dim", fmt.Sprintf("%s %s @%s/%s: %s %s %s", clean(q.Name), q.Type, q.Server, q.Transport, q.Result,
+					clean(strings.Join(q.Answers, " ")), dur(q.Duration))))
+			}
+		}
+	}
+}
+
+func phases(o *model.Observation) string {
+	var parts []string
+	for _, ph := range o.Phases {
+		s := ph.Name + " "
+		if ph.Result == model.OK {
+			s += dur(ph.Duration)
+		} else {
+			s += strings.ToUpper(string(ph.Result)) + " " + dur(ph.Duration)
+		}
+		if ph.Name == "http" && o.HTTP != nil {
+			s = fmt.Sprintf("http %d %s", o.HTTP.Status, dur(ph.Duration))
+			if o.HTTP.Answered != "" && o.HTTP.Answered != "origin" {
+				s += " from the " + clean(o.HTTP.Answered)
+			}
+		}
+		parts = append(parts, s)
+	}
+	if len(parts) == 0 {
+		parts = []string{string(o.Result)}
+	}
+	s := strings.Join(parts, ", ")
+	if o.Detail != "" && o.Result != model.OK {
+		s += " (" + clip(clean(o.Detail), 160) + ")"
+	}
+	return s
+}
+
+func (p *printer) causes(r *Report) {
+	if len(r.Causes) == 0 {
+		switch r.Works {
+		case "true":
+		case "unknown":
+			p.title("No answer: nothing could be probed, and configuration alone shows no cause")
+		default:
+			p.title("It fails, and no cause could be proven")
+		}
+		return
+	}
+	head := "Cause"
+	if len(r.Causes) > 1 {
+		head = "Causes, most likely first"
+	}
+	p.findings(head, r.Causes, true)
+}
+
+func (p *printer) findings(head string, list []diagnose.Finding, full bool) {
+	if len(list) == 0 {
+		return
+	}
+	p.title(head)
+	for i, f := range list {
+		lead := fmt.Sprintf("  %d. ", i+1)
+		p.line(lead, p.paint("bold", clean(f.Title))+"  "+p.confidence(f.Confidence))
+		p.line("     ", p.paint("dim", fmt.Sprintf("change %s · hop %s · podpath explain %s", clean(string(f.Subject)), f.Hop, f.Rule)))
+		if !full && !p.o.Wide {
+			continue
+		}
+		if f.Summary != "" {
+			p.line("     ", clean(f.Summary))
+		}
+		for _, e := range f.Evidence {
+			source := ""
+			if e.Source != "" {
+				source = p.paint("dim", " ["+e.Source+"]")
+			}
+			p.line("     "+p.glyph("• ", "* "), clean(e.Text)+source)
+		}
+		for _, c := range f.Fix {
+			p.command(c)
+		}
+		for _, g := range f.Gaps {
+			p.line("     ? ", "surer with: "+gapText(g))
+		}
+	}
+}
+
+func (p *printer) command(c diagnose.Command) {
+	p.line("     "+p.glyph("→ ", "> "), clean(c.Text))
+	// Commands are not wrapped: they are there to be pasted.
+	for _, l := range []struct{ lead, text string }{{"         $ ", c.Line}, {"  verify $ ", c.Verify}} {
+		if l.text != "" {
+			p.b.WriteString(p.paint("dim", l.lead) + p.paint("cmd", clean(l.text)) + "\n")
+		}
+	}
+}
+
+func (p *printer) confidence(c diagnose.Confidence) string {
+	switch c {
+	case diagnose.Proven:
+		return p.paint("drop", "proven")
+	case diagnose.Likely:
+		return p.paint("unknown", "likely")
+	}
+	return p.paint("dim", c.String())
+}
+
+func (p *printer) list(head string, items []string) {
+	if len(items) == 0 {
+		return
+	}
+	p.title(head)
+	for _, s := range items {
+		p.line("    "+p.glyph("• ", "* "), clean(s))
+	}
+}
+
+func (p *printer) notChecked(r *Report) {
+	if len(r.NotChecked) == 0 {
+		return
+	}
+	p.title("Could not be checked")
+	for _, g := range r.NotChecked {
+		p.line("    ? ", gapText(g))
+	}
+}
+
+func gapText(g model.Gap) string {
+	s := clean(g.What)
+	if g.Reason != "" {
+		s += ": " + clip(clean(g.Reason), 200)
+	}
+	if g.Permission != "" {
+		s += " — needs " + clean(g.Permission)
+	}
+	return s
+}
+
+func (p *printer) skipped(r *Report) {
+	if len(r.Skipped) == 0 {
+		return
+	}
+	p.title("Rules that could not speak")
+	for _, s := range r.Skipped {
+		p.line("    ? ", s.Rule+": "+clean(s.Why))
+	}
+}
+
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+func asciiOnly(s string) string {
+	r := strings.NewReplacer("→", "->", "—", "-", "–", "-", "…", "...", "·", "|", "≤", "<=", "≥", ">=", "×", "x", "’", "'", "“", `"`, "”", `"`, "«", `"`, "»", `"`)
+	return strings.Map(func(c rune) rune {
+		if c > 0x7e {
+			return '?'
+		}
+		return c
+	}, r.Replace(s))
+}
+
+// dur prints a duration as people say it: two digits and a unit.
+func dur(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
