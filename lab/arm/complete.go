@@ -1,0 +1,427 @@
+package arm
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+)
+
+// complete fills in what ARM fills in: system fields, defaults of the type, and
+// what is kept from the document that is replaced.
+func (t *tx) complete(r resourceID, d, old Doc) error {
+	kind := strings.ToLower(r.kind())
+	p := props(d)
+	p["provisioningState"] = "Succeeded"
+	if guid := Str(old, "properties", "resourceGuid"); guid != "" {
+		p["resourceGuid"] = guid
+	} else if strings.HasPrefix(kind, "microsoft.network/") && len(r.types) == 1 && Str(p, "resourceGuid") == "" {
+		p["resourceGuid"] = newGUID()
+	}
+	if loc := Str(old, "location"); loc != "" {
+		setDefault(d, "location", loc)
+	}
+	if f, ok := completers[kind]; ok {
+		if err := f(t, r, d, old); err != nil {
+			return err
+		}
+	}
+	return t.completeInline(r, d)
+}
+
+// completeInline gives nested resources their id, type and state.
+func (t *tx) completeInline(r resourceID, d Doc) error {
+	for _, in := range inlines[strings.ToLower(r.kind())] {
+		list, given := props(d)[in.property]
+		if given && list != nil {
+			if _, ok := list.([]any); !ok {
+				return refuse(400, "InvalidRequestFormat", "properties.%s of %s must be a list.", in.property, r)
+			}
+		}
+		seen := map[string]bool{}
+		for _, e := range Items(d, "properties", in.property) {
+			name := Str(e, "name")
+			if name == "" {
+				return refuse(400, "InvalidRequestFormat", "An entry of properties.%s of %s has no name.", in.property, r)
+			}
+			if seen[strings.ToLower(name)] {
+				return refuse(400, "InvalidRequestContent", "Two entries of properties.%s of %s are called %s.", in.property, r, name)
+			}
+			seen[strings.ToLower(name)] = true
+			if in.flat {
+				setDefault(e, "provisioningState", "Succeeded")
+				continue
+			}
+			e["id"] = r.String() + "/" + in.segment + "/" + name
+			e["type"] = r.kind() + "/" + in.segment
+			props(e)["provisioningState"] = "Succeeded"
+			if f, ok := nestedDefaults[strings.ToLower(in.segment)]; ok {
+				f(props(e))
+			}
+		}
+	}
+	return nil
+}
+
+// nestedDefaults are what ARM writes where the caller wrote nothing.
+var nestedDefaults = map[string]func(Doc){
+	"securityrules": func(p Doc) {
+		for _, one := range []string{"sourcePortRange", "destinationPortRange", "sourceAddressPrefix", "destinationAddressPrefix"} {
+			list, _ := p[one+plural(one)].([]any)
+			group := strings.TrimSuffix(one, "AddressPrefix") + "ApplicationSecurityGroups"
+			if groups, _ := p[group].([]any); len(list) == 0 && len(groups) == 0 {
+				setDefault(p, one, "*")
+			}
+			setDefault(p, one+plural(one), []any{})
+		}
+	},
+	"routes": func(p Doc) { setDefault(p, "hasBgpOverride", false) },
+	"subnets": func(p Doc) {
+		setDefault(p, "delegations", []any{})
+		setDefault(p, "privateEndpointNetworkPolicies", "Disabled")
+		setDefault(p, "privateLinkServiceNetworkPolicies", "Enabled")
+	},
+	"virtualnetworkpeerings": func(p Doc) {
+		setDefault(p, "allowVirtualNetworkAccess", true)
+		setDefault(p, "allowForwardedTraffic", false)
+		setDefault(p, "allowGatewayTransit", false)
+		setDefault(p, "useRemoteGateways", false)
+	},
+	"frontendipconfigurations": func(p Doc) { setDefault(p, "privateIPAllocationMethod", "Dynamic") },
+	"outboundrules": func(p Doc) {
+		setDefault(p, "allocatedOutboundPorts", 0.0)
+		setDefault(p, "enableTcpReset", false)
+		setDefault(p, "idleTimeoutInMinutes", 4.0)
+		setDefault(p, "protocol", "All")
+	},
+	"loadbalancingrules": func(p Doc) {
+		setDefault(p, "enableFloatingIP", false)
+		setDefault(p, "enableTcpReset", false)
+		setDefault(p, "disableOutboundSnat", false)
+		setDefault(p, "idleTimeoutInMinutes", 4.0)
+		setDefault(p, "loadDistribution", "Default")
+	},
+	"probes": func(p Doc) {
+		setDefault(p, "intervalInSeconds", 15.0)
+		setDefault(p, "numberOfProbes", 2.0)
+		setDefault(p, "probeThreshold", 1.0)
+	},
+	"ipconfigurations": func(p Doc) {
+		setDefault(p, "privateIPAllocationMethod", "Dynamic")
+		setDefault(p, "privateIPAddressVersion", "IPv4")
+	},
+}
+
+func plural(one string) string {
+	if strings.HasSuffix(one, "Prefix") {
+		return "es"
+	}
+	return "s"
+}
+
+type completer func(t *tx, r resourceID, d, old Doc) error
+
+// completers are the defaults of the top-level types.
+var completers = map[string]completer{
+	"microsoft.resources/resourcegroups": func(_ *tx, _ resourceID, d, _ Doc) error {
+		d["properties"] = Doc{"provisioningState": "Succeeded"}
+		d["type"] = "Microsoft.Resources/resourceGroups"
+		return nil
+	},
+	"microsoft.network/networksecuritygroups": func(_ *tx, r resourceID, d, _ Doc) error {
+		p := props(d)
+		setDefault(p, "securityRules", []any{})
+		p["defaultSecurityRules"] = defaultRules()
+		delete(p, "subnets")
+		delete(p, "networkInterfaces")
+		return nil
+	},
+	"microsoft.network/routetables": func(_ *tx, _ resourceID, d, _ Doc) error {
+		p := props(d)
+		setDefault(p, "disableBgpRoutePropagation", false)
+		setDefault(p, "routes", []any{})
+		delete(p, "subnets")
+		return nil
+	},
+	"microsoft.network/virtualnetworks": func(_ *tx, _ resourceID, d, old Doc) error {
+		p := props(d)
+		// A PUT without these lists leaves them as they are; an empty list empties them.
+		for _, k := range []string{"subnets", "virtualNetworkPeerings"} {
+			if kept := At(old, "properties", k); kept != nil {
+				setDefault(p, k, clone(kept))
+			}
+			setDefault(p, k, []any{})
+		}
+		setDefault(p, "enableDdosProtection", false)
+		return nil
+	},
+	"microsoft.network/natgateways": func(_ *tx, _ resourceID, d, _ Doc) error {
+		p := props(d)
+		setDefault(p, "idleTimeoutInMinutes", 4.0)
+		setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+		delete(p, "subnets")
+		return nil
+	},
+	"microsoft.network/publicipaddresses": completePublicIP,
+	"microsoft.network/publicipprefixes":  completePrefix,
+	"microsoft.network/loadbalancers": func(_ *tx, _ resourceID, d, _ Doc) error {
+		p := props(d)
+		for _, in := range inlines["microsoft.network/loadbalancers"] {
+			setDefault(p, in.property, []any{})
+		}
+		setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+		return nil
+	},
+	"microsoft.network/networkinterfaces":                                         completeNIC,
+	"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": completeNIC,
+	"microsoft.network/firewallpolicies": func(_ *tx, _ resourceID, d, _ Doc) error {
+		p := props(d)
+		setDefault(p, "sku", Doc{"tier": "Standard"})
+		setDefault(p, "threatIntelMode", "Alert")
+		setDefault(p, "childPolicies", []any{})
+		return nil
+	},
+	"microsoft.network/azurefirewalls": func(_ *tx, _ resourceID, d, _ Doc) error {
+		p := props(d)
+		setDefault(p, "sku", Doc{"name": "AZFW_VNet", "tier": "Standard"})
+		setDefault(p, "threatIntelMode", "Alert")
+		for _, k := range []string{"networkRuleCollections", "applicationRuleCollections", "natRuleCollections", "ipConfigurations"} {
+			setDefault(p, k, []any{})
+		}
+		return nil
+	},
+	"microsoft.network/privatednszones": func(_ *tx, _ resourceID, d, _ Doc) error {
+		d["location"] = "global"
+		p := props(d)
+		delete(p, "resourceGuid")
+		p["maxNumberOfRecordSets"], p["maxNumberOfVirtualNetworkLinks"] = 25000.0, 1000.0
+		p["maxNumberOfVirtualNetworkLinksWithRegistration"] = 100.0
+		return nil
+	},
+	"microsoft.network/privatednszones/virtualnetworklinks": func(_ *tx, _ resourceID, d, _ Doc) error {
+		d["location"] = "global"
+		p := props(d)
+		setDefault(p, "registrationEnabled", false)
+		setDefault(p, "resolutionPolicy", "Default")
+		p["virtualNetworkLinkState"] = "Completed"
+		return nil
+	},
+	"microsoft.containerservice/managedclusters": func(_ *tx, _ resourceID, d, old Doc) error {
+		d["type"] = "Microsoft.ContainerService/ManagedClusters" // as the service spells it
+		if kept := At(old, "properties", "agentPoolProfiles"); kept != nil {
+			setDefault(props(d), "agentPoolProfiles", clone(kept))
+		}
+		return nil
+	},
+}
+
+// defaultRules are the six that every NSG has.
+func defaultRules() []any {
+	rule := func(name, about, direction, access string, priority float64, from, to string) Doc {
+		return Doc{"name": name, "properties": Doc{
+			"description": about, "protocol": "*", "sourcePortRange": "*", "destinationPortRange": "*",
+			"sourceAddressPrefix": from, "destinationAddressPrefix": to, "access": access, "priority": priority,
+			"direction": direction, "sourcePortRanges": []any{}, "destinationPortRanges": []any{},
+			"sourceAddressPrefixes": []any{}, "destinationAddressPrefixes": []any{},
+		}}
+	}
+	return []any{
+		rule("AllowVnetInBound", "Allow inbound traffic from all VMs in VNET", "Inbound", "Allow", 65000, "VirtualNetwork", "VirtualNetwork"),
+		rule("AllowAzureLoadBalancerInBound", "Allow inbound traffic from azure load balancer", "Inbound", "Allow", 65001, "AzureLoadBalancer", "*"),
+		rule("DenyAllInBound", "Deny all inbound traffic", "Inbound", "Deny", 65500, "*", "*"),
+		rule("AllowVnetOutBound", "Allow outbound traffic from all VMs to all VMs in VNET", "Outbound", "Allow", 65000, "VirtualNetwork", "VirtualNetwork"),
+		rule("AllowInternetOutBound", "Allow outbound traffic from all VMs to Internet", "Outbound", "Allow", 65001, "*", "Internet"),
+		rule("DenyAllOutBound", "Deny all outbound traffic", "Outbound", "Deny", 65500, "*", "*"),
+	}
+}
+
+// The lab's public addresses: the fixed ones lie below firstPublic.
+var (
+	publicPool   = netip.MustParsePrefix("192.0.2.0/24")
+	firstPublic  = netip.MustParseAddr("192.0.2.64")
+	prefixPool   = netip.MustParsePrefix("192.0.2.192/26") // for publicIPPrefixes
+	publicPoolV6 = netip.MustParsePrefix("2001:db8:1::/64")
+)
+
+// completePublicIP allocates the address. One that the caller names is taken
+// when it is one of the lab's and free: scenarios need addresses they can know.
+func completePublicIP(t *tx, r resourceID, d, old Doc) error {
+	p := props(d)
+	setDefault(p, "publicIPAddressVersion", "IPv4")
+	setDefault(p, "publicIPAllocationMethod", "Static")
+	setDefault(p, "idleTimeoutInMinutes", 4.0)
+	setDefault(p, "ipTags", []any{})
+	setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+	delete(p, "ipConfiguration")
+	delete(p, "natGateway")
+	if kept := Str(old, "properties", "ipAddress"); kept != "" && Str(p, "ipAddress") == "" {
+		p["ipAddress"] = kept
+	}
+	used := map[netip.Addr]string{}
+	for k, other := range t.docs {
+		if a, err := netip.ParseAddr(Str(other, "properties", "ipAddress")); err == nil && k != key(r) {
+			used[a] = Str(other, "name")
+		}
+	}
+	if given := Str(p, "ipAddress"); given != "" {
+		a, err := netip.ParseAddr(given)
+		if err != nil || (!publicPool.Contains(a) && !publicPoolV6.Contains(a)) {
+			return refuse(400, "InvalidParameter", "The address %q of %s is none of the lab's public ones (%s, %s).", given, r, publicPool, publicPoolV6)
+		}
+		if by, taken := used[a]; taken {
+			return refuse(400, "PublicIPAddressInUse", "The address %s is already that of public IP address %s.", a, by)
+		}
+		return nil
+	}
+	from, pool := firstPublic, publicPool
+	if Str(p, "publicIPAddressVersion") == "IPv6" {
+		from, pool = publicPoolV6.Addr().Next(), publicPoolV6
+	} else if id := Str(p, "publicIPPrefix", "id"); id != "" {
+		pr, err := netip.ParsePrefix(Str(t.docs[strings.ToLower(id)], "properties", "ipPrefix"))
+		if err != nil {
+			return invalidReference(id, r)
+		}
+		from, pool = pr.Addr(), pr
+	}
+	for a := from; pool.Contains(a); a = a.Next() {
+		if _, taken := used[a]; taken || (pool == publicPool && prefixPool.Contains(a)) {
+			continue
+		}
+		p["ipAddress"] = a.String()
+		return nil
+	}
+	return refuse(400, "PublicIPCountLimitReached", "No public address is left in %s.", pool)
+}
+
+// completePrefix allocates a prefix of the asked length.
+func completePrefix(t *tx, r resourceID, d, old Doc) error {
+	p := props(d)
+	setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+	setDefault(p, "publicIPAddressVersion", "IPv4")
+	if kept := Str(old, "properties", "ipPrefix"); kept != "" {
+		p["ipPrefix"] = kept
+		return nil
+	}
+	bits, ok := Int(p, "prefixLength")
+	if !ok || bits < 28 || bits > 31 {
+		return refuse(400, "InvalidPrefixLength", "prefixLength of %s must be 28 to 31.", r)
+	}
+	var used []netip.Prefix
+	for _, other := range t.docs {
+		if q, err := netip.ParsePrefix(Str(other, "properties", "ipPrefix")); err == nil {
+			used = append(used, q)
+		}
+	}
+	base := prefixPool.Addr().As4()
+	for n := binary.BigEndian.Uint32(base[:]); ; n += 1 << (32 - bits) {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], n)
+		q := netip.PrefixFrom(netip.AddrFrom4(b), bits)
+		if !prefixPool.Contains(q.Addr()) {
+			return refuse(400, "PublicIPPrefixCountLimitReached", "No public prefix of length %d is left in %s.", bits, prefixPool)
+		}
+		if !overlapsAny(q, used) {
+			p["ipPrefix"] = q.String()
+			return nil
+		}
+	}
+}
+
+func overlapsAny(p netip.Prefix, used []netip.Prefix) bool {
+	for _, u := range used {
+		if u.Overlaps(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// completeNIC allocates private addresses and marks one ip configuration primary.
+func completeNIC(t *tx, r resourceID, d, _ Doc) error {
+	p := props(d)
+	setDefault(p, "enableIPForwarding", false)
+	setDefault(p, "enableAcceleratedNetworking", false)
+	setDefault(p, "dnsSettings", Doc{"dnsServers": []any{}, "appliedDnsServers": []any{}})
+	setDefault(p, "macAddress", "60-45-BD-00-00-00")
+	setDefault(p, "nicType", "Standard")
+	configs := Items(p, "ipConfigurations")
+	primary := false
+	for _, c := range configs {
+		if yes, _ := At(c, "properties", "primary").(bool); yes {
+			primary = true
+		}
+	}
+	for i, c := range configs {
+		cp := props(c)
+		if !primary && i == 0 {
+			cp["primary"] = true
+		}
+		setDefault(cp, "primary", false)
+		if Str(cp, "privateIPAddress") != "" || Str(cp, "subnet", "id") == "" {
+			continue
+		}
+		a, err := t.freeAddress(r, Str(cp, "subnet", "id"), configs)
+		if err != nil {
+			return err
+		}
+		cp["privateIPAddress"] = a.String()
+	}
+	return nil
+}
+
+// freeAddress is the first address of a subnet that no NIC or frontend holds;
+// Azure keeps the first four and the last for itself.
+func (t *tx) freeAddress(r resourceID, subnet string, own []Doc) (netip.Addr, error) {
+	id, err := parseID(subnet)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	d, ok := t.get(id)
+	if !ok {
+		return netip.Addr{}, invalidReference(subnet, r)
+	}
+	used := map[string]bool{}
+	note := func(configs []Doc) {
+		for _, c := range configs {
+			used[Str(c, "properties", "privateIPAddress")] = true
+		}
+	}
+	note(own)
+	for k, other := range t.docs {
+		if k == key(r) {
+			continue
+		}
+		note(Items(other, "properties", "ipConfigurations"))
+		note(Items(other, "properties", "frontendIPConfigurations"))
+	}
+	for _, p := range subnetPrefixes(d) {
+		a := p.Addr()
+		for range 4 {
+			a = a.Next()
+		}
+		for ; p.Contains(a) && p.Contains(a.Next()); a = a.Next() {
+			if !used[a.String()] {
+				return a, nil
+			}
+		}
+	}
+	return netip.Addr{}, refuse(400, "SubnetIsFull", "Subnet %s with address prefix %s does not have enough capacity for 1 IP addresses.",
+		Str(d, "name"), Str(d, "properties", "addressPrefix"))
+}
+
+// subnetPrefixes reads addressPrefix and addressPrefixes; what is no prefix is left out.
+func subnetPrefixes(d Doc) []netip.Prefix {
+	texts := []string{Str(d, "properties", "addressPrefix")}
+	list, _ := At(d, "properties", "addressPrefixes").([]any)
+	for _, e := range list {
+		if s, ok := e.(string); ok {
+			texts = append(texts, s)
+		}
+	}
+	var out []netip.Prefix
+	for _, s := range texts {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
