@@ -1,0 +1,117 @@
+package diagnose
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Pod is the pod that the question starts from, or nil.
+func (p *Pass) Pod() *model.Pod {
+	if len(p.Case.Paths) > 0 {
+		if pod := p.Case.World.Kube.Pods[p.Case.Paths[0].Flow.From]; pod != nil {
+			return pod
+		}
+	}
+	from := p.Case.Question.From
+	if from.Kind == "pod" {
+		return p.Case.World.Kube.Pods[model.NewRef("pod", from.Namespace, from.Name)]
+	}
+	owned := p.Owned(model.NewRef(from.Kind, from.Namespace, from.Name))
+	for _, pod := range owned {
+		if pod.Phase == "Running" {
+			return pod
+		}
+	}
+	if len(owned) == 0 {
+		return nil
+	}
+	return owned[0]
+}
+
+// Owned are the pods of a workload, by name.
+func (p *Pass) Owned(workload model.Ref) []*model.Pod {
+	var out []*model.Pod
+	for _, pod := range p.Case.World.Kube.Pods {
+		if pod.Owner == workload {
+			out = append(out, pod)
+		}
+	}
+	slices.SortFunc(out, func(a, b *model.Pod) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Client is what people would edit to change the asking side: the pod's
+// workload, the pod itself, or what the question names.
+func (p *Pass) Client() model.Ref {
+	from := p.Case.Question.From
+	if pod := p.Pod(); pod != nil {
+		if pod.Owner != "" {
+			return pod.Owner
+		}
+		return pod.Ref()
+	}
+	if from.Name == "" {
+		return ""
+	}
+	if from.Namespace == "" {
+		return model.NewRef(from.Kind, from.Name)
+	}
+	return model.NewRef(from.Kind, from.Namespace, from.Name)
+}
+
+// Node is the name of the node that the question starts from, or "".
+func (p *Pass) Node() string {
+	if p.Case.Question.From.Kind == "node" {
+		return p.Case.Question.From.Name
+	}
+	if pod := p.Pod(); pod != nil {
+		return pod.Node
+	}
+	return ""
+}
+
+// Host is the name that the question asks for, or the address it names.
+func (p *Pass) Host() string {
+	q := p.Case.Question
+	switch {
+	case q.Host != "":
+		return q.Host
+	case q.To.Host != "":
+		return q.To.Host
+	case q.To.Addr.IsValid():
+		return q.To.Addr.String()
+	}
+	return q.To.Name
+}
+
+// Endpoint is host/NAME of the far side.
+func (p *Pass) Endpoint() model.Ref { return model.NewRef("host", p.Host()) }
+
+// Target is the address and port that the probe connected to, else the path's.
+func (p *Pass) Target() netip.AddrPort {
+	if seen := p.Seen(); seen != nil && seen.Address.IsValid() {
+		return seen.Address
+	}
+	if path := p.Question(); path != nil && path.Flow.Dst.IsValid() {
+		return netip.AddrPortFrom(path.Flow.Dst, path.Flow.DstPort)
+	}
+	q := p.Case.Question
+	return netip.AddrPortFrom(q.To.Addr, q.To.Port)
+}
+
+// External says that the question leaves the cluster: its far side is not an
+// object of it.
+func (p *Pass) External() bool {
+	switch p.Case.Question.To.Kind {
+	case "ip", "host", "url", "internet":
+	default:
+		return false
+	}
+	if path := p.Question(); path != nil {
+		return path.Flow.To == "" || path.Flow.To.Kind() == "host"
+	}
+	return true
+}

@@ -1,0 +1,281 @@
+package diagnose
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Way is one path that matters to the question.
+type Way struct {
+	Kind string // question, dns (the pod's query to its name server), dns-upstream (the cluster's name server to its own)
+	Path *model.Path
+}
+
+// Pass is what a rule works with: the case, and a place to report to.
+type Pass struct {
+	Case  *model.Case
+	Trace func(model.Flow) model.Path // predicts any further flow in the same world
+
+	view *view
+	rule *Rule
+}
+
+// view is what all rules of one run share.
+type view struct {
+	seen     *model.Observation
+	ways     []Way
+	findings []Finding
+	skipped  []Skip
+}
+
+// Origin is the vantage that stands for the question's FROM.
+func (p *Pass) Origin() model.Vantage {
+	switch p.Case.Question.From.Kind {
+	case "node":
+		return model.VantageNode
+	case "internet", "host", "url", "ip":
+		return model.VantageHere
+	}
+	return model.VantagePod
+}
+
+// Seen is what the question's own probe saw, or nil when none could be sent.
+// Of several tries the first that failed.
+func (p *Pass) Seen() *model.Observation { return p.view.seen }
+
+// At is what the question's probe saw from another vantage, or nil.
+func (p *Pass) At(v model.Vantage) *model.Observation { return worst(p.Asked(v)) }
+
+// Asked are the question's own probes from a vantage, without those that could not be sent.
+func (p *Pass) Asked(v model.Vantage) []*model.Observation { return p.observations(v, "question") }
+
+// Control are the control probes of a purpose ("control:other-port"), from a vantage.
+func (p *Pass) Control(v model.Vantage, purpose string) []*model.Observation {
+	return p.observations(v, purpose)
+}
+
+func (p *Pass) observations(v model.Vantage, purpose string) []*model.Observation {
+	var out []*model.Observation
+	for i := range p.Case.Observations {
+		o := &p.Case.Observations[i]
+		if o.Vantage == v && cmp.Or(o.Purpose, "question") == purpose && o.Result != model.ProbeFailed && o.Result != "" {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func worst(obs []*model.Observation) *model.Observation {
+	for _, o := range obs {
+		if Fails(o) {
+			return o
+		}
+	}
+	if len(obs) == 0 {
+		return nil
+	}
+	return obs[0]
+}
+
+// Fate is how the question's probe fared from a vantage.
+type Fate uint8
+
+// The fates. Unseen is the zero value: no probe, no statement.
+const (
+	Unseen Fate = iota
+	Works
+	Broken
+)
+
+// Fate says how the question's probe fared from a vantage.
+func (p *Pass) Fate(v model.Vantage) Fate {
+	o := p.At(v)
+	switch {
+	case o == nil:
+		return Unseen
+	case Fails(o):
+		return Broken
+	}
+	return Works
+}
+
+// Same says that the question's probe failed in the same way from a vantage as
+// it did where it was asked.
+func (p *Pass) Same(v model.Vantage) bool {
+	o, seen := p.At(v), p.Seen()
+	return o != nil && seen != nil && Fails(o) && o.Failed == seen.Failed && o.Result == seen.Result && Status(o) == Status(seen)
+}
+
+// Ways are the paths that can have caused what was seen: those of the name's
+// lookup when that is what failed, the question's own otherwise.
+func (p *Pass) Ways() []Way { return p.view.ways }
+
+// Question is the question's own path, or nil when it has no known address.
+func (p *Pass) Question() *model.Path {
+	for _, w := range p.Ways() {
+		if w.Kind == "question" {
+			return w.Path
+		}
+	}
+	if len(p.Case.Paths) > 0 {
+		return &p.Case.Paths[0]
+	}
+	return nil
+}
+
+// Broken calls f for the step at which each way breaks.
+func (p *Pass) Broken(f func(Way, *model.Step)) {
+	for _, w := range p.Ways() {
+		if step := w.Path.Broken(); step != nil {
+			f(w, step)
+		}
+	}
+}
+
+// ReportAt reports a finding about a step of a way. It inherits what the step says.
+func (p *Pass) ReportAt(w Way, step *model.Step, f Finding) {
+	f.way, f.step = w.Kind, step
+	if f.Hop == "" {
+		f.Hop = cmp.Or(p.rule.Hop, step.Hop)
+	}
+	if f.Subject == "" {
+		f.Subject = cmp.Or(step.Decided, step.At)
+	}
+	if step.Reason != "" {
+		f.Evidence = append(f.Evidence, Evidence{Text: step.Title + ": " + step.Reason, Refs: refs(step.At, step.Decided), Source: "trace"})
+	}
+	p.Report(f)
+}
+
+// Report reports a finding. What it leaves out is filled in from the rule; a
+// confidence left out is Proven, which the ranking lowers to what the reads and
+// the probes allow.
+func (p *Pass) Report(f Finding) {
+	f.Rule = p.rule.ID
+	f.Hop = cmp.Or(f.Hop, p.rule.Hop)
+	f.Title = cmp.Or(f.Title, p.rule.Title())
+	f.Confidence = cmp.Or(f.Confidence, Proven)
+	f.way = cmp.Or(f.way, "question")
+	for i := range p.view.findings {
+		old := &p.view.findings[i]
+		if old.Rule == f.Rule && old.Subject == f.Subject { // two addresses of one name, two name servers
+			if f.Confidence > old.Confidence {
+				*old = f
+			}
+			return
+		}
+	}
+	p.view.findings = append(p.view.findings, f)
+}
+
+// Skip says that the rule cannot speak, and what would let it.
+func (p *Pass) Skip(g model.Gap) {
+	why := g.What
+	if g.Reason != "" {
+		why += ": " + g.Reason
+	}
+	s := Skip{Rule: p.rule.ID, Why: why, Permission: g.Permission, Ref: g.Ref}
+	if !slices.Contains(p.view.skipped, s) {
+		p.view.skipped = append(p.view.skipped, s)
+	}
+}
+
+func refs(all ...model.Ref) []model.Ref {
+	var out []model.Ref
+	for _, r := range all {
+		if r != "" && !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Gaps are what this question lacks of the kinds, as Rule.Needs writes them.
+func (p *Pass) Gaps(needs []string) []model.Gap {
+	var out []model.Gap
+	for _, need := range needs {
+		switch {
+		case need == "nodefacts":
+			out = append(out, p.nodeGap()...)
+		case need == "probe":
+			if p.Seen() == nil {
+				out = append(out, p.probeGap("the place where the question starts"))
+			}
+		case strings.HasPrefix(need, "probe:"):
+			v := model.Vantage(strings.TrimPrefix(need, "probe:"))
+			if len(p.Asked(v)) == 0 {
+				out = append(out, p.probeGap(string(v)))
+			}
+		default:
+			out = append(out, p.kindGap(need)...)
+		}
+	}
+	return out
+}
+
+func (p *Pass) probeGap(from string) model.Gap {
+	for _, g := range p.Case.World.Gaps {
+		if strings.Contains(g.What, "probe") && strings.Contains(g.What, from) {
+			return g
+		}
+	}
+	return model.Gap{What: "a probe from " + from, Reason: "none was sent"}
+}
+
+func (p *Pass) nodeGap() []model.Gap {
+	node := p.Node()
+	if node == "" {
+		return nil
+	}
+	facts := p.Case.World.Nodes[node]
+	if facts != nil {
+		return facts.Gaps
+	}
+	for _, g := range p.Case.World.Gaps {
+		if g.Ref == model.NewRef("node", node) {
+			return []model.Gap{g}
+		}
+	}
+	return []model.Gap{{What: "the inside of node " + node, Ref: model.NewRef("node", node), Reason: "nobody entered it"}}
+}
+
+// kindGap finds gaps of a kind on this question's ways: in their steps, or a
+// list of the kind that could not be read at all.
+func (p *Pass) kindGap(kind string) []model.Gap {
+	var out []model.Gap
+	add := func(g model.Gap) {
+		if !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	for _, w := range p.Ways() {
+		for _, s := range slices.Concat(w.Path.Steps, w.Path.Return) {
+			for _, g := range s.Gaps {
+				if g.Ref.Kind() == kind {
+					add(g)
+				}
+			}
+		}
+	}
+	for _, g := range p.Case.World.Gaps {
+		if g.Ref.Kind() == kind && (g.Ref.Name() == "" || p.passes(g.Ref)) {
+			add(g)
+		}
+	}
+	return out
+}
+
+// passes says whether a way goes through the object.
+func (p *Pass) passes(ref model.Ref) bool {
+	for _, w := range p.Ways() {
+		for _, s := range w.Path.Steps {
+			if s.At == ref || strings.HasPrefix(string(s.Decided), string(ref)) {
+				return true
+			}
+		}
+	}
+	return false
+}

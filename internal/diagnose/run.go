@@ -1,0 +1,244 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// hopOrder is the order in which a connection meets the hops; an earlier broken
+// hop comes first among findings that are equally sure.
+var hopOrder = []model.Hop{
+	model.HopApp, model.HopPod, model.HopDNS, model.HopPolicy, model.HopService, model.HopKubeProxy, model.HopCNI,
+	model.HopNodeResource, model.HopNodeKernel, model.HopMasquerade, model.HopNSG, model.HopRoute, model.HopGateway,
+	model.HopAppliance, model.HopNATGW, model.HopSNAT, model.HopLB, model.HopControlPlane, model.HopTLS, model.HopHTTP, model.HopEndpoint,
+}
+
+// slowAfter is how long one phase of a probe may take before the flow is called slow.
+const slowAfter = 1500 * time.Millisecond
+
+// RunWith diagnoses a case with a catalogue; trace predicts further flows in the
+// case's world and may be nil, which leaves the case's own paths.
+func RunWith(c *model.Case, catalogue []Rule, trace func(model.Flow) model.Path) Result {
+	p := &Pass{Case: c, Trace: trace, view: &view{}}
+	p.view.seen = p.At(p.Origin())
+	p.view.ways = p.ways(p.view.seen)
+	for _, last := range []bool{false, true} {
+		for i := range catalogue {
+			if r := &catalogue[i]; r.LastResort == last {
+				p.apply(r)
+			}
+		}
+		p.weigh(catalogue)
+		if slices.ContainsFunc(p.view.findings, func(f Finding) bool { return f.Explains && f.Confidence >= Likely }) {
+			break
+		}
+	}
+	return p.result(catalogue)
+}
+
+func (p *Pass) apply(r *Rule) {
+	p.rule = r
+	before := len(p.view.findings)
+	r.Run(p)
+	if len(p.view.findings) > before {
+		return
+	}
+	for _, g := range p.Gaps(r.Needs) {
+		p.Skip(g)
+	}
+}
+
+// weigh decides for each finding whether it explains what was seen, and how
+// sure it may be.
+func (p *Pass) weigh(catalogue []Rule) {
+	for i := range p.view.findings {
+		f := &p.view.findings[i]
+		if f.rank != 0 {
+			continue // weighed in the first round
+		}
+		f.rank = 1 + slices.Index(hopOrder, f.Hop)
+		at := slices.IndexFunc(catalogue, func(r Rule) bool { return r.ID == f.Rule })
+		p.judge(f, &catalogue[at])
+	}
+}
+
+func (p *Pass) judge(f *Finding, r *Rule) {
+	seen := p.Seen()
+	switch {
+	case seen == nil:
+		f.Explains = true // nothing was observed; the configuration alone speaks
+		f.Confidence = min(f.Confidence, Likely)
+		if r.Sees == nil { // judged something else that it saw: a pod's state, an event
+			f.Confidence = max(f.Confidence, Likely)
+		}
+	case r.Sees == nil:
+		f.Explains = Fails(seen) || p.slow()
+	default:
+		f.Explains = Fails(seen) && r.Sees(seen)
+		if !f.Explains {
+			f.Confidence = min(f.Confidence, Likely)
+		}
+	}
+	if f.step != nil {
+		p.doubt(f)
+	}
+	if f.Explains {
+		f.Evidence = append(f.Evidence, p.witness()...)
+	}
+}
+
+// doubt lowers a finding about a step when something before the step could not
+// be read, or when a probe got through where the same line should have stopped it.
+func (p *Pass) doubt(f *Finding) {
+	for _, w := range p.Ways() {
+		if w.Kind != f.way {
+			continue
+		}
+		for _, s := range w.Path.Steps {
+			if s.Decided == f.step.Decided && s.Hop == f.step.Hop {
+				break
+			}
+			if s.Verdict == model.Unknown && len(s.Gaps) > 0 {
+				f.Gaps = append(f.Gaps, s.Gaps...)
+				f.Confidence = min(f.Confidence, Likely)
+			}
+		}
+	}
+	if f.way != "question" {
+		return
+	}
+	for _, o := range p.through(f.step.Decided) {
+		f.Confidence = min(f.Confidence, Possible)
+		f.Evidence = append(f.Evidence, Evidence{
+			Text: fmt.Sprintf("against it: the same line should have stopped the probe from %s, which got through", PlaceOf(o)), Source: "probe", Refs: refs(o.From),
+		})
+	}
+}
+
+// through are the probes from other places that got through although the
+// prediction for them breaks at the same line.
+func (p *Pass) through(decided model.Ref) []*model.Observation {
+	if p.Trace == nil || decided == "" {
+		return nil
+	}
+	var out []*model.Observation
+	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
+		o := p.At(v)
+		if o == nil || v == p.Origin() || o.Result != model.OK || !o.Address.IsValid() || o.From == "" {
+			continue
+		}
+		flow := p.flowFrom(o.From)
+		flow.Dst, flow.DstPort, flow.Host = o.Address.Addr(), o.Address.Port(), p.Case.Question.Host
+		path := p.Trace(flow)
+		if step := path.Broken(); step != nil && step.Decided == decided {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// result ranks.
+func (p *Pass) result(catalogue []Rule) Result {
+	res := Result{Works: p.works(), Persistence: p.persistence(), Skipped: p.view.skipped, Causes: []Finding{}}
+	found := p.view.findings
+	if res.Works == "true" {
+		res.Disagreements = p.surprises()
+		return res
+	}
+	for i := range found {
+		f := found[i]
+		switch {
+		case hidden(&f, found, catalogue):
+		case f.Explains:
+			res.Causes = append(res.Causes, f)
+		default:
+			res.Also = append(res.Also, f)
+		}
+	}
+	byRank := func(a, b Finding) int {
+		return cmp.Or(-cmp.Compare(a.Confidence, b.Confidence), cmp.Compare(a.rank, b.rank), strings.Compare(a.Rule, b.Rule), compareRefs(a.Subject, b.Subject))
+	}
+	slices.SortStableFunc(res.Causes, byRank)
+	slices.SortStableFunc(res.Also, byRank)
+	if res.Works == "unknown" && len(res.Causes) > 0 && res.Causes[0].Confidence >= Likely {
+		res.Works = "false"
+	}
+	if res.Works == "false" || res.Works == "slow" {
+		res.Disagreements = p.surprises()
+		res.Narrowed = p.narrowed()
+		res.RuledOut = p.ruledOut()
+	}
+	if res.Persistence == "unknown" && res.Works == "false" {
+		res.Persistence = "persistent"
+	}
+	return res
+}
+
+// hidden says that a finding is but a consequence of another that explains, on the same way.
+func hidden(f *Finding, all []Finding, catalogue []Rule) bool {
+	at := slices.IndexFunc(catalogue, func(r Rule) bool { return r.ID == f.Rule })
+	for i := range all {
+		g := &all[i]
+		if g.Explains && g.Confidence >= f.Confidence && g.way == f.way && slices.Contains(catalogue[at].Under, g.Rule) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Pass) works() string {
+	seen := p.Seen()
+	switch {
+	case seen == nil:
+		return "unknown"
+	case Fails(seen):
+		return "false"
+	case p.slow():
+		return "slow"
+	}
+	return "true"
+}
+
+// slow says that the flow works and one of its phases took long.
+func (p *Pass) slow() bool {
+	seen := p.Seen()
+	if seen == nil || Fails(seen) {
+		return false
+	}
+	return slices.ContainsFunc(seen.Phases, func(ph model.Phase) bool { return ph.Duration >= slowAfter })
+}
+
+func (p *Pass) persistence() string {
+	asked := p.Asked(p.Origin())
+	good := 0
+	for _, o := range asked {
+		if !Fails(o) {
+			good++
+		}
+	}
+	switch {
+	case len(asked) == 0:
+		return "unknown"
+	case good == len(asked):
+		return "none"
+	case good > 0 && sameAddress(asked):
+		return "intermittent"
+	}
+	return "persistent"
+}
+
+// sameAddress says that all tries went to one address: one that works and one
+// that does not are then a matter of time, not of place.
+func sameAddress(obs []*model.Observation) bool {
+	for _, o := range obs {
+		if o.Address.IsValid() && obs[0].Address.IsValid() && o.Address.Addr() != obs[0].Address.Addr() {
+			return false
+		}
+	}
+	return true
+}
