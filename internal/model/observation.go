@@ -43,6 +43,7 @@ const (
 	CertWrongName   Reason = "cert-wrong-name"
 	TLSAlert        Reason = "tls-alert"    // the far side sent an alert; Detail names it
 	HTTPStatus      Reason = "http-status"  // an HTTP answer other than 2xx and 3xx
+	BadAnswer       Reason = "bad-answer"   // what answered does not speak the protocol; Detail shows how it began
 	ProbeFailed     Reason = "probe-failed" // the probe could not be sent; says nothing about the flow
 )
 
@@ -94,6 +95,7 @@ type Observation struct {
 	Phases  []Phase        `json:"phases,omitempty"`
 	Queries []DNSQuery     `json:"queries,omitempty"`
 	Certs   []Cert         `json:"certs,omitempty"`
+	Trust   string         `json:"trust,omitempty"` // the CA bundle that judged the certificate: whose and which file; "none": it was not judged
 	HTTP    *HTTPAnswer    `json:"http,omitempty"`
 	Result  Reason         `json:"result"`           // of the first phase that failed, or OK
 	Failed  string         `json:"failed,omitempty"` // the name of that phase
