@@ -61,16 +61,17 @@ func New(c *model.Case, r diagnose.Result) *Report {
 		Paths: c.Paths, Observations: c.Observations, NotChecked: gaps(c), Skipped: r.Skipped, Notes: c.Notes,
 	}
 	out.ExitCode = exitCode(r)
-	if out.Causes == nil {
-		out.Causes = []diagnose.Finding{}
-	}
-	if out.AlsoNoticed == nil {
-		out.AlsoNoticed = []diagnose.Finding{}
-	}
-	if out.NotChecked == nil {
-		out.NotChecked = []model.Gap{}
-	}
+	// Lists are lists also when they are empty: a program need not ask for null.
+	out.Causes, out.AlsoNoticed = orEmpty(out.Causes), orEmpty(out.AlsoNoticed)
+	out.Paths, out.Observations, out.NotChecked = orEmpty(out.Paths), orEmpty(out.Observations), orEmpty(out.NotChecked)
 	return out
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 func exitCode(r diagnose.Result) int {
