@@ -68,7 +68,11 @@ func LoadOrCreate(dir string) (*CA, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s holds a %T; the lab makes ECDSA keys only (remove the folder)", keyFile, pair.PrivateKey)
 	}
-	return &CA{Cert: pair.Leaf, Key: key}, nil
+	ca := &CA{Cert: pair.Leaf, Key: key}
+	if ca.Cert.CheckSignatureFrom(ca.Cert) != nil {
+		ca.Issuer = &CA{} // an intermediate, its issuer elsewhere: it goes along in the chains it makes
+	}
+	return ca, nil
 }
 
 func create(dir, certFile, keyFile string) (*CA, error) {
@@ -79,7 +83,7 @@ func create(dir, certFile, keyFile string) (*CA, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	keyPEM, err := encodeKey(ca.Key)
+	keyPEM, err := ca.KeyPEM()
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +92,9 @@ func create(dir, certFile, keyFile string) (*CA, error) {
 	}
 	return ca, os.WriteFile(certFile, ca.PEM(), 0o644)
 }
+
+// KeyPEM is the authority's private key.
+func (c *CA) KeyPEM() ([]byte, error) { return encodeKey(c.Key) }
 
 // NewIntermediate makes an authority signed by this one.
 func (c *CA) NewIntermediate(name string) (*CA, error) { return newAuthority(name, c) }

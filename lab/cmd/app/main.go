@@ -1,0 +1,27 @@
+// Command app is the lab's one workload: a process that listens as its arguments
+// say, or only idles, and the client by which the lab looks at a symptom itself.
+//
+//	app                                   idle until SIGTERM
+//	app http://:8080?status=503 tcp://:5432 udp://:53 burn://2
+//	app get https://api.payments.example  one attempt, one JSON line
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "get" {
+		os.Exit(getMain(ctx, os.Args[2:], os.Stdout, os.Stderr))
+	}
+	if err := serveAll(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "app: %v\n", err)
+		os.Exit(1)
+	}
+}

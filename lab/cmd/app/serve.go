@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/podpath/podpath/lab/pki"
+)
+
+// caDir is where the image keeps the authority that signs the app's certificates.
+const caDir = "/etc/podpath-lab/ca"
+
+// serveAll runs every listener and load of the command line until ctx ends, or one of them fails.
+func serveAll(ctx context.Context, args []string) error {
+	failed := make(chan error, len(args))
+	for _, arg := range args {
+		run, err := parse(arg)
+		if err != nil {
+			return fmt.Errorf("%s: %w", arg, err)
+		}
+		go func() { failed <- fmt.Errorf("%s: %w", arg, run(ctx)) }()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// parse turns one argument into what runs it.
+func parse(arg string) (func(context.Context) error, error) {
+	u, err := url.Parse(arg)
+	if err != nil {
+		return nil, err
+	}
+	o := options{q: u.Query()}
+	switch u.Scheme {
+	case "http", "https":
+		h, err := handler(&o)
+		if err != nil {
+			return nil, err
+		}
+		fault := ""
+		if u.Scheme == "https" {
+			fault = o.text("cert")
+		}
+		return func(context.Context) error { return serveHTTP(u, h, fault) }, o.done()
+	case "tcp":
+		backlog, accept := o.number("backlog", 0), o.text("accept")
+		if accept != "" && accept != "no" && accept != "yes" {
+			return nil, errors.New("accept is yes or no")
+		}
+		return func(ctx context.Context) error { return serveTCP(ctx, u.Host, int(backlog), accept != "no") }, o.done()
+	case "udp":
+		return func(context.Context) error { return serveUDP(u.Host) }, o.done()
+	case "burn":
+		n, err := strconv.Atoi(u.Host)
+		if err != nil {
+			return nil, fmt.Errorf("burn://N: %w", err)
+		}
+		return func(ctx context.Context) error { return burn(ctx, n) }, o.done()
+	}
+	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, or burn://N")
+}
+
+// options reads query parameters, each once, and refuses those nobody read.
+type options struct {
+	q   url.Values
+	err error
+}
+
+func (o *options) text(key string) string {
+	v := o.q.Get(key)
+	o.q.Del(key)
+	return v
+}
+
+func (o *options) number(key string, def float64) float64 {
+	v := o.text(key)
+	if v == "" {
+		return def
+	}
+	n, err := strconv.ParseFloat(v, 64)
+	if err != nil {
+		o.err = fmt.Errorf("%s=%s is no number", key, v)
+	}
+	return n
+}
+
+func (o *options) duration(key string) time.Duration {
+	v := o.text(key)
+	if v == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		o.err = fmt.Errorf("%s=%s is no duration like 2s", key, v)
+	}
+	return d
+}
+
+func (o *options) done() error {
+	for key := range o.q {
+		return fmt.Errorf("unknown option %q", key)
+	}
+	return o.err
+}
+
+// handler answers 200 on every path unless told otherwise: ?ok= lists the only
+// paths there are, ?status= and ?delay= hit a ?share= of the requests.
+func handler(o *options) (http.Handler, error) {
+	status, share, delay := int(o.number("status", 200)), o.number("share", 1), o.duration("delay")
+	body := o.text("body")
+	var paths []string
+	if ok := o.text("ok"); ok != "" {
+		paths = strings.Split(ok, ",")
+	}
+	if status < 200 || status > 599 {
+		return nil, fmt.Errorf("status=%d: 200 to 599", status)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(paths) > 0 && !slices.Contains(paths, r.URL.Path) {
+			http.NotFound(w, r)
+			return
+		}
+		if rand.Float64() < share {
+			time.Sleep(delay)
+			w.WriteHeader(status)
+		}
+		if body != "" {
+			_, _ = io.WriteString(w, body)
+			return
+		}
+		fmt.Fprintf(w, "%s %s for %s\n", r.Method, r.URL.Path, r.RemoteAddr)
+	}), nil
+}
+
+func serveHTTP(u *url.URL, h http.Handler, fault string) error {
+	l, err := net.Listen("tcp", u.Host)
+	if err != nil {
+		return err
+	}
+	if u.Scheme == "https" {
+		get, err := certificates(fault)
+		if err != nil {
+			return err
+		}
+		l = tls.NewListener(l, &tls.Config{GetCertificate: get})
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	return server.Serve(l)
+}
+
+// certificates makes one for whatever name the client asks for, with the fault asked for.
+func certificates(fault string) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	if !slices.Contains([]string{"", "good", "expired", "selfsigned", "wrongname", "incomplete"}, fault) {
+		return nil, fmt.Errorf("cert=%s: expired, selfsigned, wrongname or incomplete", fault)
+	}
+	ca, err := pki.LoadOrCreate(caDir)
+	if err != nil {
+		return nil, err
+	}
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		o := pki.Options{CommonName: hello.ServerName, DNSNames: []string{hello.ServerName}}
+		if hello.ServerName == "" {
+			o.CommonName, o.DNSNames = "app", nil
+			if at, err := netip.ParseAddrPort(hello.Conn.LocalAddr().String()); err == nil {
+				o.IPs = []netip.Addr{at.Addr().Unmap()}
+			}
+		}
+		issue := ca.Issue
+		switch fault {
+		case "expired":
+			o.NotAfter = time.Now().Add(-24 * time.Hour)
+		case "wrongname":
+			o.CommonName, o.DNSNames, o.IPs = "other.example", []string{"other.example"}, nil
+		case "incomplete":
+			o.Intermediate, o.OmitChain = ca, true
+		case "selfsigned":
+			issue = pki.SelfSigned
+		}
+		pair, _, _, err := issue(o)
+		return &pair, err
+	}, nil
+}
+
+// serveTCP echoes. With accept=no the kernel completes as many handshakes as the backlog holds, and nobody reads.
+func serveTCP(ctx context.Context, addr string, backlog int, accept bool) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	if backlog > 0 {
+		raw, err := l.(*net.TCPListener).SyscallConn()
+		if err != nil {
+			return err
+		}
+		var listenErr error
+		if err := raw.Control(func(fd uintptr) { listenErr = syscall.Listen(int(fd), backlog) }); err != nil || listenErr != nil {
+			return errors.Join(err, listenErr)
+		}
+	}
+	if !accept {
+		<-ctx.Done()
+		return l.Close()
+	}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer conn.Close()
+			_, _ = io.Copy(conn, conn) // a client that leaves is no fault of the server
+		}()
+	}
+}
+
+func serveUDP(addr string) error {
+	conn, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.WriteTo(buf[:n], from); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			log.Printf("echo to %s: %v", from, err)
+		}
+	}
+}
+
+// burn keeps n processors busy.
+func burn(ctx context.Context, n int) error {
+	for range n {
+		go func() {
+			for x := 1; ctx.Err() == nil; x++ {
+				for i := range 1 << 20 {
+					x ^= i * x
+				}
+			}
+		}()
+	}
+	<-ctx.Done()
+	return nil
+}
