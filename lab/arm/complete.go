@@ -173,6 +173,10 @@ var completers = map[string]completer{
 	},
 	"microsoft.network/networkinterfaces":                                         completeNIC,
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": completeNIC,
+	"microsoft.compute/virtualmachinescalesets/virtualmachines": func(_ *tx, r resourceID, d, _ Doc) error {
+		d["name"], d["instanceId"] = instanceName(r), r.name()
+		return nil
+	},
 	"microsoft.network/firewallpolicies": func(_ *tx, _ resourceID, d, _ Doc) error {
 		p := props(d)
 		setDefault(p, "sku", Doc{"tier": "Standard"})
@@ -207,11 +211,20 @@ var completers = map[string]completer{
 	},
 	"microsoft.containerservice/managedclusters": func(_ *tx, _ resourceID, d, old Doc) error {
 		d["type"] = "Microsoft.ContainerService/ManagedClusters" // as the service spells it
+		d["id"] = strings.Replace(Str(d, "id"), "/resourceGroups/", "/resourcegroups/", 1)
 		if kept := At(old, "properties", "agentPoolProfiles"); kept != nil {
 			setDefault(props(d), "agentPoolProfiles", clone(kept))
 		}
 		return nil
 	},
+}
+
+// instanceName is how a scale set's instance is called: not by its id's last segment.
+func instanceName(r resourceID) string {
+	if !strings.EqualFold(r.kind(), "Microsoft.Compute/virtualMachineScaleSets/virtualMachines") {
+		return ""
+	}
+	return r.names[0] + "_" + r.names[1]
 }
 
 // defaultRules are the six that every NSG has.

@@ -212,7 +212,7 @@ func (t *tx) put(id string, body Doc) (Doc, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	if n := Str(d, "name"); n != "" && !strings.EqualFold(n, r.name()) {
+	if n := Str(d, "name"); n != "" && !strings.EqualFold(n, r.name()) && !strings.EqualFold(n, instanceName(r)) {
 		return nil, false, refuse(400, "InvalidRequestContent", "The name %q of the body is not the name %q of the address.", n, r.name())
 	}
 	if r.namespace != "" {
@@ -324,6 +324,7 @@ func (t *tx) stamp(old map[string]Doc) {
 			continue
 		}
 		if before, ok := old[k]; ok && sameBody(before, d) {
+			t.docs[k] = clone(before) // with its etags
 			continue
 		}
 		r, err := parseID(Str(d, "id"))
