@@ -24,6 +24,8 @@ const (
 	RouteTable    = "rt-nodes"
 	Firewall      = "fw-lab"
 	FWPolicy      = "fw-lab-policy"
+	AKSServices   = "aks-services"       // the internet host that plays Microsoft's endpoints
+	Proxy         = "proxy.corp.example" // the forward proxy: the firewall's address, port ProxyPort
 	NATGateway    = "natgw-lab"
 	LoadBalancer  = "kubernetes"
 )
@@ -47,6 +49,9 @@ var (
 	FWPublicAddr = netip.MustParseAddr("192.0.2.30")
 	Laptop       = netip.MustParseAddr("198.51.100.7")
 )
+
+// ProxyPort is where the forward proxy listens, on FWAddr.
+const ProxyPort = 3128
 
 // The values that a topology's fields take.
 const (
@@ -251,9 +256,10 @@ func ID(group, kind, name string, rest ...string) string {
 
 // Host is one host of the lab's internet.
 type Host struct {
-	Name string // api.payments.example
-	Addr netip.Addr
-	V6   netip.Addr
+	Name  string // api.payments.example
+	Addr  netip.Addr
+	V6    netip.Addr
+	Names []string // what it answers to beside its own name; "*.x" is every name below x
 }
 
 // Hosts are the internet's hosts, without public DNS and the laptop.
@@ -262,7 +268,13 @@ var Hosts = []Host{
 	host("expired.example", 31), host("selfsigned.example", 32), host("closed.example", 33),
 	host("silent.example", 34), host("slow.example", 35), host("reset.example", 36), host("big.example", 37),
 	host("wrongname.example", 38), host("incomplete.example", 39), host("ratelimited.example", 40),
-	{"v6.example", netip.MustParseAddr("203.0.113.41"), netip.MustParseAddr("2001:db8::41")},
+	{Name: "v6.example", Addr: netip.MustParseAddr("203.0.113.41"), V6: netip.MustParseAddr("2001:db8::41")},
+	// What AKS itself needs, so that its required endpoints exist in the lab.
+	{Name: AKSServices, Addr: netip.MustParseAddr("203.0.113.100"), Names: []string{
+		"*.hcp." + Location + ".azmk8s.io", "mcr.microsoft.com", "*.data.mcr.microsoft.com", "mcr-0001.mcr-msedge.net", "management.azure.com",
+		"login.microsoftonline.com", "packages.microsoft.com", "acs-mirror.azureedge.net", "packages.aks.azure.com", "ntp.ubuntu.com",
+		"security.ubuntu.com", "azure.archive.ubuntu.com", "changelogs.ubuntu.com", "snapshot.ubuntu.com",
+	}},
 }
 
 func host(name string, last byte) Host {
