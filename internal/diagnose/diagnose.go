@@ -81,9 +81,10 @@ type Finding struct {
 	Explains   bool        `json:"explains"`       // it explains what was observed
 	Gaps       []model.Gap `json:"gaps,omitempty"` // what could not be read and would make it surer
 
-	way  string
-	step *model.Step
-	rank int
+	way   string
+	step  *model.Step
+	later bool // it would break the way next, were something before it mended
+	rank  int
 }
 
 // Skip is a rule that could not speak, and why.
@@ -129,7 +130,10 @@ type Rule struct {
 	// LastResort rules argue by exclusion: they speak only when no other rule
 	// explains what was seen.
 	LastResort bool
-	Run        func(*Pass)
+	// EvenIfItWorks rules speak of the asking side itself: a probe that got
+	// through from its place does not make it run.
+	EvenIfItWorks bool
+	Run           func(*Pass)
 }
 
 // Title is the first line of the rule's page.

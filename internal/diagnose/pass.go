@@ -126,18 +126,36 @@ func (p *Pass) Question() *model.Path {
 	return nil
 }
 
-// Broken calls f for the step at which each way breaks.
-func (p *Pass) Broken(f func(Way, *model.Step)) {
+// Broken calls f for the step at a hop at which a way breaks, and for those
+// that would break it next, were the first one mended.
+func (p *Pass) Broken(hop model.Hop, f func(Way, *model.Step)) {
 	for _, w := range p.Ways() {
-		if step := w.Path.Broken(); step != nil {
+		if step := w.Path.Broken(); step != nil && step.Hop == hop {
 			f(w, step)
+		}
+		for i := range w.Path.After {
+			if step := &w.Path.After[i]; step.Hop == hop && blocks(step) {
+				f(w, step)
+			}
 		}
 	}
 }
 
+func blocks(s *model.Step) bool { return s.Verdict == model.Drop || s.Verdict == model.Reject }
+
+// later says that a step lies beyond the one at which the way breaks.
+func later(w Way, step *model.Step) bool {
+	for i := range w.Path.After {
+		if &w.Path.After[i] == step {
+			return true
+		}
+	}
+	return false
+}
+
 // ReportAt reports a finding about a step of a way. It inherits what the step says.
 func (p *Pass) ReportAt(w Way, step *model.Step, f Finding) {
-	f.way, f.step = w.Kind, step
+	f.way, f.step, f.later = w.Kind, step, later(w, step)
 	if f.Hop == "" {
 		f.Hop = cmp.Or(p.rule.Hop, step.Hop)
 	}
@@ -147,6 +165,12 @@ func (p *Pass) ReportAt(w Way, step *model.Step, f Finding) {
 	if step.Reason != "" {
 		f.Evidence = append(f.Evidence, Evidence{Text: step.Title + ": " + step.Reason, Refs: refs(step.At, step.Decided), Source: "trace"})
 	}
+	p.Report(f)
+}
+
+// ReportOn reports a finding that belongs to a way.
+func (p *Pass) ReportOn(w Way, f Finding) {
+	f.way = w.Kind
 	p.Report(f)
 }
 

@@ -62,14 +62,19 @@ func (p *Pass) weigh(catalogue []Rule) {
 			continue // weighed in the first round
 		}
 		f.rank = 1 + slices.Index(hopOrder, f.Hop)
-		at := slices.IndexFunc(catalogue, func(r Rule) bool { return r.ID == f.Rule })
-		p.judge(f, &catalogue[at])
+		p.judge(f, ruleOf(catalogue, f.Rule))
 	}
 }
 
 func (p *Pass) judge(f *Finding, r *Rule) {
 	seen := p.Seen()
 	switch {
+	case f.later:
+		f.Confidence = min(f.Confidence, Likely)
+		f.Evidence = append(f.Evidence, Evidence{Text: "something before it stops the packet first; this would stop it next", Source: "trace"})
+		return
+	case r.EvenIfItWorks:
+		f.Explains = true
 	case seen == nil:
 		f.Explains = true // nothing was observed; the configuration alone speaks
 		f.Confidence = min(f.Confidence, Likely)
@@ -147,8 +152,8 @@ func (p *Pass) result(catalogue []Rule) Result {
 	res := Result{Works: p.works(), Persistence: p.persistence(), Skipped: p.view.skipped, Causes: []Finding{}}
 	found := p.view.findings
 	if res.Works == "true" {
+		found = slices.DeleteFunc(slices.Clone(found), func(f Finding) bool { return !ruleOf(catalogue, f.Rule).EvenIfItWorks })
 		res.Disagreements = p.surprises()
-		return res
 	}
 	for i := range found {
 		f := found[i]
@@ -165,7 +170,7 @@ func (p *Pass) result(catalogue []Rule) Result {
 	}
 	slices.SortStableFunc(res.Causes, byRank)
 	slices.SortStableFunc(res.Also, byRank)
-	if res.Works == "unknown" && len(res.Causes) > 0 && res.Causes[0].Confidence >= Likely {
+	if (res.Works == "unknown" || res.Works == "true") && len(res.Causes) > 0 && res.Causes[0].Confidence >= Likely {
 		res.Works = "false"
 	}
 	if res.Works == "false" || res.Works == "slow" {
@@ -173,7 +178,7 @@ func (p *Pass) result(catalogue []Rule) Result {
 		res.Narrowed = p.narrowed()
 		res.RuledOut = p.ruledOut()
 	}
-	if res.Persistence == "unknown" && res.Works == "false" {
+	if res.Persistence != "intermittent" && res.Works == "false" {
 		res.Persistence = "persistent"
 	}
 	return res
@@ -181,14 +186,18 @@ func (p *Pass) result(catalogue []Rule) Result {
 
 // hidden says that a finding is but a consequence of another that explains, on the same way.
 func hidden(f *Finding, all []Finding, catalogue []Rule) bool {
-	at := slices.IndexFunc(catalogue, func(r Rule) bool { return r.ID == f.Rule })
+	under := ruleOf(catalogue, f.Rule).Under
 	for i := range all {
 		g := &all[i]
-		if g.Explains && g.Confidence >= f.Confidence && g.way == f.way && slices.Contains(catalogue[at].Under, g.Rule) {
+		if g.Explains && g.Confidence >= f.Confidence && g.way == f.way && slices.Contains(under, g.Rule) {
 			return true
 		}
 	}
 	return false
+}
+
+func ruleOf(catalogue []Rule, id string) *Rule {
+	return &catalogue[slices.IndexFunc(catalogue, func(r Rule) bool { return r.ID == id })]
 }
 
 func (p *Pass) works() string {
