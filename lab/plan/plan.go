@@ -5,6 +5,8 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 )
 
 // Names and addresses that hold in every topology.
@@ -28,6 +30,9 @@ const (
 	Proxy         = "proxy.corp.example" // the forward proxy: the firewall's address, port ProxyPort
 	NATGateway    = "natgw-lab"
 	LoadBalancer  = "kubernetes"
+	VMSize        = "Standard_D2s_v5"
+	// InternalDomain is what Azure's DHCP puts into a node's search list.
+	InternalDomain = "lab.ax.internal.cloudapp.net"
 )
 
 // Prefixes and addresses of the lab's world.
@@ -219,6 +224,11 @@ func (p *Plan) podCIDR(i int, subnet Subnet) netip.Prefix {
 	default:
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), 0}), 24)
 	}
+}
+
+// ProviderID is how a Node names its virtual machine; AKS writes the group in lower case.
+func ProviderID(n Node) string {
+	return "azure://" + ID(strings.ToLower(NodeGroup), "Microsoft.Compute/virtualMachineScaleSets", n.VMSS, "virtualMachines", strconv.Itoa(n.Instance))
 }
 
 // Subnet finds a subnet by name.
