@@ -88,6 +88,7 @@ type HTTPAnswer struct {
 type Observation struct {
 	Vantage Vantage        `json:"vantage"`
 	From    Ref            `json:"from"`             // the pod or node it was sent from
+	Node    string         `json:"node,omitempty"`   // the node it was sent from, when it is one
 	Via     string         `json:"via,omitempty"`    // ephemeral, twin, pod, host-pod, exec, local
 	Target  string         `json:"target"`           // as asked: "https://api.payments.example"
 	Address netip.AddrPort `json:"address,omitzero"` // what was connected to
