@@ -1,0 +1,439 @@
+package scenario
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/podpath/podpath/lab/home"
+	"github.com/podpath/podpath/lab/plan"
+)
+
+// bench runs scenarios on as few labs as possible.
+type bench struct {
+	name    string // a lab that is up and may be used, and is not taken down
+	podpath string
+	repeat  int
+	keep    bool
+	save    string // folder for podpath's reports
+	out     io.Writer
+	log     func(format string, args ...any)
+
+	self  string
+	rows  []Row
+	done  int
+	total int
+}
+
+// group is the scenarios of one topology.
+type group struct {
+	topology  plan.Topology
+	scenarios []*Scenario
+}
+
+// groups keeps the order in which topologies appear, but for the first key, which comes first.
+func groups(all []*Scenario, first string) []group {
+	var out []group
+	for _, s := range all {
+		i := slices.IndexFunc(out, func(g group) bool { return g.topology.Key() == s.Topology.Key() })
+		if i < 0 {
+			out = append(out, group{topology: s.Topology})
+			i = len(out) - 1
+		}
+		out[i].scenarios = append(out[i].scenarios, s)
+	}
+	slices.SortStableFunc(out, func(a, b group) int {
+		if a.topology.Key() == first {
+			return -1
+		}
+		if b.topology.Key() == first {
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+func (b *bench) run(ctx context.Context, all []*Scenario) error {
+	first := ""
+	if b.name != "" {
+		l, err := connect(b.name, b.log)
+		if err != nil {
+			return err
+		}
+		first = l.Plan.Topology.Key()
+	}
+	list := groups(all, first)
+	b.total = len(all) * b.repeat
+	b.log("%d scenarios on %d labs", len(all), len(list))
+	var errs []error
+	for _, g := range list {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := b.group(ctx, g, first); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, context.Cause(ctx))...)
+}
+
+// group brings the lab of a topology up, runs its scenarios, and takes it down.
+func (b *bench) group(ctx context.Context, g group, first string) error {
+	key := g.topology.Key()
+	name := b.name
+	own := key != first
+	if own {
+		var err error
+		if name, err = freeName(); err != nil {
+			return err
+		}
+		// Whatever happens from here on, what was started comes down again.
+		failed := len(b.failures())
+		defer func() {
+			if b.keep && len(b.failures()) > failed && ctx.Err() == nil {
+				b.log("lab %s stays up (--keep): podpath-lab down --name %s", name, name)
+				return
+			}
+			b.down(name)
+		}()
+		if err := b.up(ctx, name, g.topology); err != nil {
+			b.skip(g, key, fmt.Sprintf("the lab did not come up: %v", err))
+			return nil //nolint:nilerr // told in every row
+		}
+	}
+	l, err := connect(name, b.log)
+	if err != nil {
+		b.skip(g, key, err.Error())
+		return nil
+	}
+	well := false
+	for _, s := range g.scenarios {
+		for range b.repeat {
+			if ctx.Err() != nil {
+				return nil
+			}
+			b.done++
+			b.log("[%d/%d] %s", b.done, b.total, s.Name)
+			row, err := b.scenario(ctx, l, s, well)
+			well = err == nil
+			if ctx.Err() != nil {
+				return nil // what was asked of an interrupted scenario is no result
+			}
+			row.Name, row.Topology = s.Name, key
+			b.rows = append(b.rows, row)
+			b.tell(row)
+			if well {
+				continue
+			}
+			b.log("lab %s is not healthy: %v", name, err)
+			if !own {
+				continue
+			}
+			b.log("lab %s is built anew", name)
+			b.down(name)
+			if err := b.up(ctx, name, g.topology); err != nil {
+				b.log("the lab did not come up again: %v", err)
+				continue
+			}
+			if l, err = connect(name, b.log); err != nil {
+				b.log("%v", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) failures() []Row {
+	return slices.DeleteFunc(slices.Clone(b.rows), func(r Row) bool { return r.Pass && r.Injected })
+}
+
+// skip notes that none of a group's scenarios could be injected.
+func (b *bench) skip(g group, key, why string) {
+	for _, s := range g.scenarios {
+		for range b.repeat {
+			b.done++
+			row := Row{Name: s.Name, Topology: key, Expected: s.Expect.verdict(), Reasons: []string{why}}
+			b.rows = append(b.rows, row)
+			b.tell(row)
+		}
+	}
+}
+
+func (b *bench) tell(r Row) {
+	line := fmt.Sprintf("[%d/%d] %s: %s", b.done, b.total, r.Name, r.outcome())
+	if r.Injected {
+		line += fmt.Sprintf(" in %.1f s", r.Seconds)
+	}
+	if len(r.Reasons) > 0 {
+		line += ": " + strings.Join(r.Reasons, "; ")
+	}
+	b.log("%s", line)
+}
+
+// freeName is a name for a lab that nothing on this machine has.
+func freeName() (string, error) {
+	for i := 1; i < 100; i++ {
+		name := "bench"
+		if i > 1 {
+			name = fmt.Sprintf("bench%d", i)
+		}
+		h, err := home.Of(name)
+		if err != nil {
+			return "", err
+		}
+		if !h.Exists() {
+			return name, nil
+		}
+	}
+	return "", errors.New("a hundred labs named bench are up: podpath-lab down --name bench …")
+}
+
+func (b *bench) up(ctx context.Context, name string, t plan.Topology) error {
+	b.log("bringing up lab %s: %s", name, t.Key())
+	start := time.Now()
+	data, err := json.Marshal(map[string]any{"topology": t})
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp("", "podpath-lab-topology-*.yaml")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	if _, err := file.Write(data); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, b.self, "up", "--name", name, "-f", file.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is this process's to handle
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = 20 * time.Second
+	if _, err := output(cmd); err != nil {
+		return err
+	}
+	b.log("lab %s is up after %.0f s", name, time.Since(start).Seconds())
+	return nil
+}
+
+func (b *bench) down(name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, b.self, "down", "--name", name)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if _, err := output(cmd); err != nil {
+		b.log("lab %s did not come down: %v (podpath-lab down --name %s)", name, err, name)
+	}
+}
+
+// wellTime is how long a lab may take to get well again after an undo.
+const wellTime = 100 * time.Second
+
+// scenario plays one scenario and judges the answer. The error says that the lab
+// is not healthy afterwards.
+func (b *bench) scenario(ctx context.Context, l *Lab, s *Scenario, well bool) (Row, error) {
+	row := Row{Expected: s.Expect.verdict(), fault: s.Expect.Fault(), healthy: s.Expect.Healthy()}
+	not := func(format string, args ...any) Row {
+		row.Reasons = append(row.Reasons, fmt.Sprintf(format, args...))
+		return row
+	}
+	release, err := lockInject(l.Home.Lab)
+	if err != nil {
+		return not("%v", err), nil
+	}
+	defer release()
+	j, err := openJournal(l.Home.Path())
+	if err != nil {
+		return not("%v", err), err
+	}
+	if len(j.Entries) > 0 {
+		b.log("%s was left injected: healing it", j.Scenario)
+		if err := l.Hands.heal(ctx, j); err != nil {
+			return not("what was left injected could not be undone: %v", err), err
+		}
+		well = false
+	}
+	if !well {
+		if err := l.getWell(ctx, wellTime); err != nil {
+			return not("the lab was not healthy before: %v", err), err
+		}
+	}
+	row, injected := b.ask(ctx, l, s, j, row)
+	// Undo has its own time: an interrupted bench cleans up too.
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
+	defer cancel()
+	if err := l.Hands.heal(clean, j); err != nil {
+		return row, fmt.Errorf("undo: %w", err)
+	}
+	if ctx.Err() != nil || (len(s.Inject) == 0 && injected) {
+		return row, nil
+	}
+	return row, l.getWell(clean, wellTime)
+}
+
+// ask injects, looks, asks podpath and judges.
+func (b *bench) ask(ctx context.Context, l *Lab, s *Scenario, j *Journal, row Row) (Row, bool) {
+	not := func(format string, args ...any) (Row, bool) {
+		row.Reasons = append(row.Reasons, fmt.Sprintf(format, args...))
+		return row, false
+	}
+	if err := l.Hands.play(ctx, s, j); err != nil {
+		return not("%v", err)
+	}
+	if err := pause(ctx, s.Settle); err != nil {
+		return not("%v", err)
+	}
+	if s.Symptom != nil {
+		seen, got := l.symptom(ctx, *s.Symptom)
+		if !seen {
+			return not("the symptom %s from %s to %s is not seen, but %s", s.Symptom.Expect, s.Symptom.From, s.Symptom.To, got)
+		}
+		b.log("  seen: %s", got)
+	}
+	question, err := l.fillQuestion(s.Question)
+	if err != nil {
+		return not("%v", err)
+	}
+	answer, took, err := b.question(ctx, l, s, question)
+	row.Injected = true
+	if err != nil {
+		row.Reasons = append(row.Reasons, err.Error())
+		row.Seconds = secondsOf(took)
+		return row, true
+	}
+	owners, err := l.owners(ctx)
+	if err != nil {
+		b.log("  the pods' owners: %v", err)
+	}
+	row = judge(s.Expect, answer, owners)
+	row.Injected, row.Seconds, row.OwnSeconds = true, secondsOf(took), float64(answer.Timing.OwnMillis)/1000
+	return row, true
+}
+
+// pause waits for the settle time that a scenario asks for.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func (l *Lab) fillQuestion(q Question) (Question, error) {
+	var errs []error
+	for _, p := range []*string{&q.From, &q.To, &q.Host, &q.Address, &q.Namespace, &q.File} {
+		filled, err := fill(*p, l.look)
+		errs = append(errs, err)
+		*p = filled
+	}
+	return q, errors.Join(errs...)
+}
+
+// words are podpath's arguments for a question.
+func (q Question) words() []string {
+	words := []string{q.Verb}
+	for _, w := range []string{q.From, q.To} {
+		if w != "" && q.Verb != "check" {
+			words = append(words, w)
+		}
+	}
+	words = append(words, "-o", "json")
+	add := func(flag, value string) {
+		if value != "" {
+			words = append(words, flag, value)
+		}
+	}
+	add("--protocol", q.Protocol)
+	add("--host", q.Host)
+	add("--address", q.Address)
+	add("--via", q.Via)
+	add("--namespace", q.Namespace)
+	add("--file", q.File)
+	if q.For > 0 {
+		add("--for", q.For.String())
+	}
+	if q.Every > 0 {
+		add("--every", q.Every.String())
+	}
+	return words
+}
+
+// askTime is how long podpath may take for one answer.
+const askTime = 2 * time.Minute
+
+// question runs podpath as a user of the laptop would.
+func (b *bench) question(ctx context.Context, l *Lab, s *Scenario, q Question) (report, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime+q.For)
+	defer cancel()
+	argv := append([]string{"exec", "--name", l.Home.Lab, "--", b.podpath}, q.words()...)
+	cmd := exec.CommandContext(ctx, b.self, argv...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = 10 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	start := time.Now()
+	err := cmd.Run()
+	took := time.Since(start)
+	if b.save != "" {
+		if err := os.WriteFile(filepath.Join(b.save, s.Name+".json"), stdout.Bytes(), 0o644); err != nil {
+			b.log("  %v", err)
+		}
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return report{}, took, fmt.Errorf("podpath did not run: %w", err)
+	}
+	if ctx.Err() != nil {
+		return report{}, took, fmt.Errorf("podpath gave no answer within %s: %s", askTime+q.For, shorten(stderr.String()))
+	}
+	var r report
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		return report{}, took, fmt.Errorf("podpath %s: exit code %d, no report (%w): %s", strings.Join(q.words(), " "), cmd.ProcessState.ExitCode(), err, shorten(stderr.String()))
+	}
+	r.ExitCode = cmd.ProcessState.ExitCode()
+	if r.ExitCode > 2 {
+		return r, took, fmt.Errorf("podpath could not do its work (exit code %d): %s", r.ExitCode, shorten(stderr.String()))
+	}
+	return r, took, nil
+}
+
+// owners maps each pod, ReplicaSet and Job to what made it.
+func (l *Lab) owners(ctx context.Context) (owners, error) {
+	data, err := l.kubectl(ctx, nil, "get", "pods,replicasets,jobs", "-A", "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	all, err := items(data)
+	if err != nil {
+		return nil, err
+	}
+	return ownersOf(all), nil
+}
+
+func ownersOf(all []kubeObject) owners {
+	o := owners{}
+	for _, item := range all {
+		refs, _ := item.meta()["ownerReferences"].([]any)
+		for _, ref := range refs {
+			kind, _ := dig(ref, "kind").(string)
+			name, _ := dig(ref, "name").(string)
+			if dig(ref, "controller") == true && kind != "Node" {
+				o[strings.ToLower(item.str("kind")+"/"+item.namespace()+"/"+item.name())] = strings.ToLower(kind + "/" + item.namespace() + "/" + name)
+			}
+		}
+	}
+	return o
+}
