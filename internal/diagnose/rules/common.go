@@ -74,9 +74,9 @@ type mention struct {
 
 func (m mention) String() string {
 	if m.variable == "" {
-		return fmt.Sprintf("an argument of container %s: %s", m.container, m.value)
+		return fmt.Sprintf("an argument of container %s: %s", m.container, redact(m.value))
 	}
-	return fmt.Sprintf("variable %s of container %s: %s", m.variable, m.container, m.value)
+	return fmt.Sprintf("variable %s of container %s: %s", m.variable, m.container, redact(m.value))
 }
 
 // mentions finds where the asking pod's variables and arguments hold a text.
@@ -178,3 +178,30 @@ func oneLine(s string) string {
 	}
 	return s
 }
+
+func firstOf(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}
+
+// redact takes the credentials out of a URL.
+func redact(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		return s
+	}
+	authority, path, _ := strings.Cut(rest, "/")
+	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
+		authority = authority[at+1:]
+	}
+	if path != "" {
+		path = "/" + path
+	}
+	return scheme + "://" + authority + path
+}
+
+func sortedRefs[V any](m map[model.Ref]V) []model.Ref { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,81 @@
+package rules
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var egressAddressRefused = diagnose.Rule{
+	ID: "egress-address-refused",
+	Doc: `The far side does not accept the cluster's public address
+
+The far side lets in only addresses that it knows, and the one by which the cluster goes out is not among them: the allow-list was made
+for another address, or the cluster's has changed (another outbound type, a new NAT gateway or public address). From every
+place of the cluster it fails in the same way (silence, a reset, or 403 from the host itself), other hosts answer, and from
+elsewhere this host answers.
+
+Look-alikes: a host that is down fails from elsewhere too. An NSG or firewall of one's own that names this host shows in the
+configuration. A 403 by a proxy or firewall carries that one's name.
+
+Mend it by telling the far side's owner the address (podpath shows which), or by going out through the old one again; a fixed
+public address or prefix keeps it from happening again.
+`,
+	Hop:        model.HopEndpoint,
+	Covers:     []string{"endpoint-ip-allowlist", "snat-egress-ip-changed"},
+	Needs:      []string{"probe", "probe:here"},
+	LastResort: true,
+	Sees: func(o *model.Observation) bool {
+		return diagnose.Silence(o) && o.Failed == "tcp" || o.Failed == "tcp" && o.Result == model.Refused || diagnose.CutOff(o) || diagnose.Status(o) == 403
+	},
+	Run: func(p *diagnose.Pass) {
+		seen, path := p.Seen(), p.Question()
+		if seen == nil || path == nil || !p.External() || seen.Proxy != "" || p.Fate(model.VantageHere) != diagnose.Works || brokenAnywhere(p) || someoneInside(p) {
+			return
+		}
+		if seen.HTTP != nil && (seen.HTTP.Answered == "proxy" || seen.HTTP.Answered == "firewall") {
+			return
+		}
+		if seen.Failed == "dns" || !everyoneInside(p) {
+			return
+		}
+		f := diagnose.Finding{
+			Subject:    p.Endpoint(),
+			Confidence: diagnose.Likely,
+			Title:      fmt.Sprintf("%s does not accept the cluster's address", p.Host()),
+			Summary:    "It fails in the same way from every place of the cluster, it works from this machine, and nothing that was read stops it on the way. What differs is the public address that the far side sees.",
+		}
+		if len(path.Egress) > 0 {
+			f.Title = fmt.Sprintf("%s does not accept the cluster's address %s", p.Host(), list(addrs(path.Egress)))
+			f.Evidence = append(f.Evidence, diagnose.Evidence{Text: fmt.Sprintf("the far side sees %s, given by %s", list(addrs(path.Egress)), path.Device), Refs: []model.Ref{path.Device}, Source: "trace"})
+			f.Fix = append(f.Fix, diagnose.Command{Text: fmt.Sprintf("Tell the owner of %s to accept %s; or go out through the address that is on the list", p.Host(), list(addrs(path.Egress)))})
+		}
+		if o := firstGood(p.Control(p.Origin(), "control:other-host")); o != nil {
+			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: %s answers, so the way out works", diagnose.PlaceOf(o), o.Target), o.From))
+		}
+		if c := p.Case.World.Azure.Cluster; c != nil {
+			f.Fix = append(f.Fix, diagnose.Command{Text: "See by which addresses the cluster goes out", Line: diagnose.Az("aks show", c.ID, "--name", c.Name, "--query", "networkProfile.{type:outboundType,lb:loadBalancerProfile.effectiveOutboundIPs,nat:natGatewayProfile.effectiveOutboundIPs}")})
+		}
+		if len(f.Fix) == 0 {
+			f.Fix = []diagnose.Command{{Text: fmt.Sprintf("Ask the owner of %s which addresses it accepts", p.Host())}}
+		}
+		p.Report(f)
+	},
+}
+
+// everyoneInside says that the question fails in the same way from each place of
+// the cluster that was asked, the node among them.
+func everyoneInside(p *diagnose.Pass) bool {
+	asked := 0
+	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
+		if v == p.Origin() || p.Fate(v) == diagnose.Unseen {
+			continue
+		}
+		if !p.Same(v) {
+			return false
+		}
+		asked++
+	}
+	return asked > 0
+}

@@ -1,0 +1,96 @@
+package rules
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var endpointDown = diagnose.Rule{
+	ID: "endpoint-down",
+	Doc: `The far side does not answer anybody
+
+The host refuses connections, or does not answer at all, from the cluster and from outside alike, while everything on the cluster's way
+out lets the packets pass. The service is stopped, its host is off, or a firewall in front of it drops everybody.
+
+Look-alikes: a wrong port is refused too, and the usual port answers then. An allow-list at the far side drops the
+cluster's address and answers others. Anything in the cluster's own network that drops shows in the configuration, or lets other
+places through.
+
+Mend it with the owner of the host. Nothing in the cluster's network will help.
+`,
+	Hop:        model.HopEndpoint,
+	Covers:     []string{"endpoint-down"},
+	Needs:      []string{"probe", "probe:here"},
+	Under:      []string{"wrong-port", "hardcoded-address"},
+	LastResort: true,
+	Sees: func(o *model.Observation) bool {
+		return diagnose.Unanswered(o) && o.Failed != "dns" || o.Failed == "tcp" && o.Result == model.Refused
+	},
+	Run: func(p *diagnose.Pass) {
+		seen := p.Seen()
+		if seen == nil || seen.Failed != "tcp" || seen.Proxy != "" || !p.External() || brokenAnywhere(p) {
+			return
+		}
+		f := diagnose.Finding{
+			Subject:    p.Endpoint(),
+			Confidence: diagnose.Likely,
+			Title:      fmt.Sprintf("%s does not answer on port %d", p.Host(), seen.Address.Port()),
+			Fix: []diagnose.Command{
+				{Text: fmt.Sprintf("Ask the owner of %s; and try it from somewhere else", p.Host()), Line: "nc -vz -w 5 " + diagnose.Quote(seen.Address.Addr().String()) + " " + fmt.Sprint(seen.Address.Port())},
+			},
+		}
+		others := p.Control(p.Origin(), "control:other-host")
+		reached := firstGood(others)
+		if reached != nil {
+			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: %s answers, so the way out works", diagnose.PlaceOf(reached), reached.Target), reached.From))
+		}
+		here := p.Fate(model.VantageHere)
+		switch {
+		case here == diagnose.Works:
+			return // it answers somebody
+		case someoneInside(p):
+			return // it answers another place of this cluster
+		case here == diagnose.Broken && p.Same(model.VantageHere):
+			f.Confidence = diagnose.Proven
+			f.Summary = "From outside the cluster it fails in the same way, so nothing of the cluster's network is at fault."
+		case here == diagnose.Broken:
+			f.Summary = "It fails from outside the cluster as well, so nothing of the cluster's network alone is at fault."
+		case seen.Result == model.Refused:
+			f.Summary = "It was refused at once, by a reset: the packets arrive, and nothing listens there. Nothing of Azure's network answers with resets."
+			f.Gaps = p.Gaps([]string{"probe:here"})
+		case reached != nil && allPass(p):
+			f.Summary = "Everything that was read lets the packets pass, and another host answers by the same way."
+			f.Gaps = p.Gaps([]string{"probe:here"})
+		default:
+			return // silence, and nobody outside was asked: the network may be at fault
+		}
+		p.Report(f)
+	},
+}
+
+func firstGood(obs []*model.Observation) *model.Observation {
+	for _, o := range obs {
+		if !diagnose.Fails(o) || o.Failed == "http" || o.Failed == "tls" {
+			return o
+		}
+	}
+	return nil
+}
+
+// someoneInside says that the question's probe got through from another place of the cluster.
+func someoneInside(p *diagnose.Pass) bool {
+	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
+		if v != p.Origin() && p.Fate(v) == diagnose.Works {
+			return true
+		}
+	}
+	return false
+}
+
+// allPass says that every step of the question's way was read and passes.
+func allPass(p *diagnose.Pass) bool {
+	path := p.Question()
+	return path != nil && path.Verdict == model.Pass
+}
