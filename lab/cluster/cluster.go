@@ -1,0 +1,356 @@
+// Package cluster runs the lab's Kubernetes: the real components of the control
+// plane in one network namespace, and on each node, in its own, a real
+// containerd, kubelet and kube-proxy. The fabric has made the namespaces before.
+package cluster
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/podpath/podpath/lab/home"
+	"github.com/podpath/podpath/lab/netns"
+	"github.com/podpath/podpath/lab/pki"
+	"github.com/podpath/podpath/lab/plan"
+)
+
+var everything = labels.Everything()
+
+// Options say what a cluster is made from.
+type Options struct {
+	Home   home.Home
+	Plan   *plan.Plan
+	Bin    string  // folder of podpath-kube, app and podpath-probe
+	CA     *pki.CA // the authority that pods trust
+	Server string  // how this machine reaches the API server: https://127.0.0.1:PORT
+	Logf   func(format string, args ...any)
+	// Step is told when a part begins; what it returns, when it ended.
+	Step func(what string) (done func(error))
+}
+
+// Cluster is a Kubernetes cluster that runs, or is coming up.
+type Cluster struct {
+	o      Options
+	super  *Supervisor
+	creds  *credentials
+	cp     *Space
+	nodes  []*node
+	images []image
+
+	typed   kubernetes.Interface
+	dynamic dynamic.Interface
+}
+
+// Start brings the cluster up and returns when all of it is ready.
+func Start(ctx context.Context, o Options) (*Cluster, error) {
+	c := &Cluster{o: o, super: NewSupervisor(ctx, o.Home.Log)}
+	if c.o.Logf == nil {
+		c.o.Logf = log.Printf
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // a process that ends is told at once, not when the wait for it has timed out
+		select {
+		case err := <-c.super.Failed():
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	err := c.start(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	if err == nil {
+		c.super.Settle()
+	}
+	return c, err
+}
+
+func (c *Cluster) logf(format string, args ...any) { c.o.Logf(format, args...) }
+
+// Kubeconfig is the administrator's, for use from this machine.
+func (c *Cluster) Kubeconfig() string { return c.creds.path("admin.kubeconfig") }
+
+// start runs what does not depend on each other side by side: the machine is
+// small, and most of each part is waiting.
+func (c *Cluster) start(ctx context.Context) error {
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	apiUp, imagesMade, nodesUp := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var archives []string
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return c.step("API server", func() error {
+			defer close(apiUp)
+			return c.startAPI(ctx)
+		})
+	})
+	g.Go(func() (err error) {
+		defer close(imagesMade)
+		archives, err = writeImages(c.o.Home.Path("images"), c.images)
+		return err
+	})
+	var nodes errgroup.Group
+	for _, n := range c.nodes {
+		nodes.Go(func() error {
+			if err := c.step("containerd of "+n.Name, func() error { return n.startRuntime(ctx, c.super) }); err != nil {
+				return err
+			}
+			if err := wait(ctx, imagesMade); err != nil {
+				return err
+			}
+			if err := c.step("images on "+n.Name, func() error { return n.importImages(ctx, archives) }); err != nil {
+				return err
+			}
+			if err := wait(ctx, apiUp); err != nil {
+				return err
+			}
+			return c.step("node "+n.Name, func() error {
+				if err := n.startKubelet(c.super); err != nil {
+					return err
+				}
+				return c.nodeReady(ctx, n)
+			})
+		})
+	}
+	g.Go(func() error {
+		defer close(nodesUp)
+		return nodes.Wait()
+	})
+	after := func(what string, f func(context.Context) error, conditions ...chan struct{}) {
+		g.Go(func() error {
+			for _, condition := range conditions {
+				if err := wait(ctx, condition); err != nil {
+					return err
+				}
+			}
+			return c.step(what, func() error { return f(ctx) })
+		})
+	}
+	after("CoreDNS and workloads", c.workloads, apiUp)
+	after("metrics-server", c.metrics, nodesUp)
+	return g.Wait()
+}
+
+func wait(ctx context.Context, condition chan struct{}) error {
+	select {
+	case <-condition:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Cluster) step(what string, f func() error) error {
+	done := c.o.Step(what)
+	err := f()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	done(err)
+	return err
+}
+
+// prepare makes credentials, spaces and configuration; no process yet.
+func (c *Cluster) prepare() (err error) {
+	if c.creds, err = newCredentials(c.o.Home); err != nil {
+		return err
+	}
+	if err := c.creds.issueControlPlane(); err != nil {
+		return err
+	}
+	if err := c.creds.kubeconfig("admin", c.o.Server, "lab-admin", "system:masters"); err != nil {
+		return err
+	}
+	if c.images, err = images(c.o.Bin, c.o.CA); err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // the lab waits on its own machine
+	if c.typed, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	if c.dynamic, err = dynamic.NewForConfig(config); err != nil {
+		return err
+	}
+	if c.cp, err = newSpace(netns.Name(c.o.Plan.Lab, "cp"), 0, nil); err != nil {
+		return err
+	}
+	for _, n := range c.o.Plan.Nodes {
+		added := &node{Node: n, p: c.o.Plan, home: c.o.Home, bin: c.o.Bin, creds: c.creds}
+		if err := added.prepare(); err != nil {
+			return err
+		}
+		c.nodes = append(c.nodes, added)
+	}
+	return nil
+}
+
+// kube starts one of the components that are in podpath-kube.
+func (c *Cluster) kube(component string, args ...string) error {
+	return c.super.Start(c.cp, component, append([]string{filepath.Join(c.o.Bin, "podpath-kube"), component}, args...)...)
+}
+
+// startAPI returns when the API server is ready, the Nodes are made, and the
+// controllers are started.
+func (c *Cluster) startAPI(ctx context.Context) error {
+	if err := c.super.Start(c.cp, "etcd", c.creds.etcd(c.o.Home.Path("etcd"))...); err != nil {
+		return err
+	}
+	if err := c.kube("kube-apiserver", c.creds.apiServer()...); err != nil {
+		return err
+	}
+	if err := await(ctx, time.Minute, func() error {
+		_, err := c.typed.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		return err
+	}); err != nil {
+		return c.withLog(err, "kube-apiserver")
+	}
+	if err := c.kube("kube-controller-manager", c.creds.controllerManager()...); err != nil {
+		return err
+	}
+	scheduler, err := c.creds.scheduler()
+	if err != nil {
+		return err
+	}
+	if err := c.kube("kube-scheduler", scheduler...); err != nil {
+		return err
+	}
+	var nodes []*unstructured.Unstructured
+	for _, n := range c.nodes {
+		nodes = append(nodes, &unstructured.Unstructured{Object: n.object()})
+	}
+	return create(ctx, c.dynamic, nodes)
+}
+
+func (c *Cluster) withLog(err error, process string) error {
+	return fmt.Errorf("%w; %s ends with:\n%s", err, c.o.Home.Log(process), Tail(c.o.Home.Log(process), 12))
+}
+
+func (c *Cluster) nodeReady(ctx context.Context, n *node) error {
+	err := await(ctx, time.Minute, func() error {
+		got, err := c.typed.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, condition := range got.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+				return nil
+			}
+		}
+		return errors.New("the node is not Ready")
+	})
+	if err != nil {
+		return c.withLog(err, n.process("kubelet"))
+	}
+	// Healthy is said once the rules of every Service are in the kernel.
+	err = await(ctx, time.Minute, func() error {
+		return n.space.run(ctx, "curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:10256/healthz")
+	})
+	if err != nil {
+		return c.withLog(err, n.process("kube-proxy"))
+	}
+	return nil
+}
+
+// workloads makes the objects of the world and waits until each Deployment and DaemonSet is available.
+func (c *Cluster) workloads(ctx context.Context) error {
+	fill := values(c.o.Plan, base64.StdEncoding.EncodeToString(c.creds.ca.PEM()))
+	for _, name := range []string{"system.yaml", "workloads.yaml"} {
+		objects, err := render(name, fill)
+		if err != nil {
+			return err
+		}
+		// The API server makes kube-system itself, a moment after it is ready.
+		if err := await(ctx, 20*time.Second, func() error { return create(ctx, c.dynamic, objects) }); err != nil {
+			return err
+		}
+	}
+	if err := c.masquerade(ctx, c.typed); err != nil {
+		return fmt.Errorf("ip-masq-agent: %w", err)
+	}
+	return await(ctx, time.Minute, func() error { return c.available(ctx) })
+}
+
+// available says which workload is not available yet.
+func (c *Cluster) available(ctx context.Context) error {
+	deployments, err := c.typed.AppsV1().Deployments("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, d := range deployments.Items {
+		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
+			return fmt.Errorf("deployment %s/%s: %d of %d replicas are available", d.Namespace, d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas)
+		}
+	}
+	sets, err := c.typed.AppsV1().DaemonSets("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, d := range sets.Items {
+		if d.Status.ObservedGeneration < d.Generation || int(d.Status.NumberAvailable) < len(c.nodes) {
+			return fmt.Errorf("daemonset %s/%s: %d of %d pods are available", d.Namespace, d.Name, d.Status.NumberAvailable, len(c.nodes))
+		}
+	}
+	return nil
+}
+
+// metrics starts metrics-server once there are nodes to read, and tells the API server of it.
+func (c *Cluster) metrics(ctx context.Context) error {
+	if err := c.kube("metrics-server", c.creds.metricsServer()...); err != nil {
+		return err
+	}
+	err := await(ctx, time.Minute, func() error {
+		return c.cp.run(ctx, "curl", "-sfk", "-o", "/dev/null", fmt.Sprintf("https://127.0.0.1:%d/readyz", metricsPort))
+	})
+	if err != nil {
+		return c.withLog(err, "metrics-server")
+	}
+	objects, err := render("metrics.yaml", values(c.o.Plan, base64.StdEncoding.EncodeToString(c.creds.ca.PEM())))
+	if err != nil {
+		return err
+	}
+	if err := create(ctx, c.dynamic, objects); err != nil {
+		return err
+	}
+	return await(ctx, time.Minute, func() error {
+		_, err := c.typed.Discovery().RESTClient().Get().AbsPath("/apis/metrics.k8s.io/v1beta1/nodes").DoRaw(ctx)
+		return err
+	})
+}
+
+// await asks until the answer is good, and on time-out tells the last bad one.
+func await(ctx context.Context, patience time.Duration, ask func() error) error {
+	deadline, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.Done():
+			return fmt.Errorf("not within %s: %w", patience, err)
+		case <-time.After(150 * time.Millisecond):
+		}
+	}
+}
