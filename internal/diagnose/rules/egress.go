@@ -23,8 +23,11 @@ type egress struct {
 // noEgress calls f for each way that ends because nothing gives its packets a
 // public source address.
 func noEgress(p *diagnose.Pass, f func(egress)) {
-	for _, hop := range []model.Hop{model.HopSNAT, model.HopNATGW, model.HopLB} {
+	for _, hop := range []model.Hop{model.HopSNAT, model.HopNATGW, model.HopLB, model.HopRoute} {
 		p.Broken(hop, func(w diagnose.Way, step *model.Step) {
+			if hop == model.HopRoute && (step.In.Dst.IsPrivate() || step.Decided.Kind() == "routetable" && step.Decided.Part(1) != "") {
+				return // a route that leads astray, not the lack of a way out
+			}
 			if step.Decided.Kind() == "firewallpolicy" || step.Decided.Kind() == "configmap" {
 				return // translated wrongly by somebody, not by nobody
 			}

@@ -28,7 +28,15 @@ Mend it by narrowing nonMasqueradeCIDRs in the ConfigMap; the agent reads it aga
 	Run: func(p *diagnose.Pass) {
 		for _, w := range p.Ways() {
 			step := w.Path.Broken()
-			if step == nil || step.Decided.Kind() != "configmap" {
+			if step == nil || step.Hop != model.HopMasquerade && step.Decided.Kind() != "configmap" {
+				continue
+			}
+			if step.Decided.Kind() != "configmap" {
+				p.ReportAt(w, step, diagnose.Finding{
+					Title:   fmt.Sprintf("The pod's own address leaves the node towards %s", step.In.Dst),
+					Summary: "Nobody outside the cluster can answer a pod's address, and no device on the way translates it.",
+					Fix:     []diagnose.Command{{Text: "Let ip-masq-agent translate this destination: list only the pods' and the VNet's ranges in nonMasqueradeCIDRs", Line: diagnose.Kubectl("-n", "kube-system", "edit", "configmap", "azure-ip-masq-agent-config"), Verify: again(p)}},
+				})
 				continue
 			}
 			ns, name := step.Decided.Part(0), step.Decided.Part(1)

@@ -1,0 +1,102 @@
+package rules
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var crashLoop = diagnose.Rule{
+	ID: "crash-loop",
+	Doc: `The pod crashes again and again
+
+A container of the asking pod, or of the pods behind the destination, starts and ends over and over (CrashLoopBackOff). While it is down
+nothing asks, or nothing answers: the Service has no endpoint, connections are refused, and between two crashes some
+get through.
+
+Look-alikes: a pod that never started has no restarts. A Service whose selector matches nothing has no pods at all. A single restart
+long ago is no fault.
+
+Mend the crash: the log of the previous run says why it ended; exit code 137 with reason OOMKilled is a memory limit.
+`,
+	Hop:           model.HopPod,
+	Covers:        []string{"pod-crashloop", "pod-oomkilled"},
+	Needs:         []string{"pod"},
+	EvenIfItWorks: true,
+	Run: func(p *diagnose.Pass) {
+		if all := clients(p); len(all) > 0 {
+			for _, pod := range all {
+				if running(pod) {
+					all = nil
+					break
+				}
+			}
+			for _, pod := range all {
+				if c, yes := crashing(pod); yes {
+					reportCrash(p, pod, c, "the asking side")
+					return
+				}
+			}
+		}
+		if seen := p.Seen(); seen == nil || !diagnose.Fails(seen) {
+			return
+		}
+		targets := destinations(p)
+		for _, pod := range targets {
+			if pod.Ready {
+				return // somebody answers
+			}
+		}
+		for _, pod := range targets {
+			if c, yes := crashing(pod); yes {
+				reportCrash(p, pod, c, "the destination")
+				return
+			}
+		}
+	},
+}
+
+// destinations are the pods that the question leads to: the pod itself, or those behind a Service.
+func destinations(p *diagnose.Pass) []*model.Pod {
+	path := p.Question()
+	if path == nil {
+		return nil
+	}
+	to := path.Flow.To
+	if pod := p.Case.World.Kube.Pods[to]; pod != nil {
+		return []*model.Pod{pod}
+	}
+	svc := p.Case.World.Kube.Services[to]
+	if svc == nil {
+		for _, s := range path.Steps {
+			if s.Hop == model.HopService {
+				svc = p.Case.World.Kube.Services[s.At]
+			}
+		}
+	}
+	if svc == nil || len(svc.Selector) == 0 {
+		return nil
+	}
+	var out []*model.Pod
+	for _, ref := range sortedRefs(p.Case.World.Kube.Pods) {
+		if pod := p.Case.World.Kube.Pods[ref]; pod.Namespace == svc.Namespace && sameLabels(svc.Selector, pod.Labels) {
+			out = append(out, pod)
+		}
+	}
+	return out
+}
+
+func reportCrash(p *diagnose.Pass, pod *model.Pod, c model.Container, side string) {
+	subject := ownerOf(pod)
+	p.Report(diagnose.Finding{
+		Subject:  subject,
+		Title:    fmt.Sprintf("Pod %s/%s of %s crashes again and again", pod.Namespace, pod.Name, side),
+		Summary:  fmt.Sprintf("Container %s ends soon after each start, and the kubelet waits longer and longer before the next.", c.Name),
+		Evidence: append([]diagnose.Evidence{kube(podState(pod), pod.Ref())}, eventEvidence(p, pod.Ref())...),
+		Fix: []diagnose.Command{
+			{Text: "Read why it ended last time", Line: diagnose.Kubectl("-n", pod.Namespace, "logs", pod.Name, "-c", c.Name, "--previous")},
+			{Text: "Mend what the log says (its command, its configuration, its memory limit)", Line: diagnose.KubectlFor(subject, "edit"), Verify: again(p)},
+		},
+	})
+}

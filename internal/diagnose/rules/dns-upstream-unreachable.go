@@ -1,0 +1,103 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var dnsUpstreamUnreachable = diagnose.Rule{
+	ID: "dns-upstream-unreachable",
+	Doc: `The cluster's DNS gets no answer from its own upstream
+
+CoreDNS runs and answers names of the cluster, and forwards all others to a server that does not answer: a custom DNS server of the VNet
+that is off or unreachable, or one that somebody wrote into coredns-custom. Names outside the cluster fail with SERVFAIL after
+seconds, or time out.
+
+Look-alikes: CoreDNS that is down fails for names of the cluster too. A policy or NSG that blocks port 53 shows in the
+configuration, and a name that does not exist is answered at once.
+
+Mend it by starting that DNS server or opening the way to it; or by pointing the VNet (or coredns-custom) at one that answers.
+Nodes take new DNS servers of the VNet over when they are restarted or renew their lease.
+`,
+	Hop:    model.HopDNS,
+	Covers: []string{"dns-upstream-unreachable", "dns-vnet-dns-change-not-propagated"},
+	Needs:  []string{"probe", "vnet", "configmap"},
+	Under:  []string{"coredns-down", "nsg-denies", "policy-denies", "ip-forward-off", "route-node-missing", "route-blackhole"},
+	Sees:   dnsFailed,
+	Run: func(p *diagnose.Pass) {
+		seen := p.Seen()
+		if seen == nil || !dnsFailed(seen) {
+			return
+		}
+		_, servers := p.NameServers()
+		if len(servers) == 0 || clusterDNSFails(p) {
+			return
+		}
+		for _, f := range forwards(p, p.Host()) {
+			reportUpstream(p, customDNS, f.addrs, fmt.Sprintf("ConfigMap coredns-custom, %s: %s", f.key, f.line))
+			return // what is written for the name there wins over the VNet's servers
+		}
+		if vnet := p.VNet(); vnet != nil && len(vnet.DNSServers) > 0 {
+			reportUpstream(p, model.NewRef("vnet", vnet.Name), vnet.DNSServers, fmt.Sprintf("VNet %s: dnsServers %s", vnet.Name, list(addrs(vnet.DNSServers))))
+		}
+	},
+}
+
+// clusterDNSFails says that a name of the cluster itself could not be looked up.
+func clusterDNSFails(p *diagnose.Pass) bool {
+	for _, o := range p.Control(p.Origin(), "control:cluster-dns") {
+		return dnsFailed(o)
+	}
+	return false
+}
+
+func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, where string) {
+	f := diagnose.Finding{
+		Subject: subject,
+		Title:   fmt.Sprintf("The cluster's DNS forwards to %s, which does not answer", list(addrs(servers))),
+		Summary: "CoreDNS passes names outside the cluster on to that server; without an answer from it no such name resolves.",
+	}
+	source := arm(where, subject)
+	if subject.Kind() == "configmap" {
+		source = kube(where, subject)
+	}
+	f.Evidence = []diagnose.Evidence{source}
+	silent := 0
+	for _, a := range servers {
+		no, yes := asked(p, a)
+		switch {
+		case yes != nil:
+			return // it answers: something else
+		case no != nil:
+			silent++
+			f.Evidence = append(f.Evidence, probe(dnsWords(no), no.From))
+		}
+	}
+	if silent == 0 {
+		f.Confidence = diagnose.Likely
+	}
+	for _, o := range p.Control(p.Origin(), "control:cluster-dns") {
+		if !diagnose.Fails(o) {
+			f.Evidence = append(f.Evidence, probe("names of the cluster resolve, so CoreDNS itself works", o.From))
+		}
+	}
+	f.Fix = upstreamFix(p, subject)
+	p.ReportOn(diagnose.Way{Kind: "dns-upstream"}, f)
+}
+
+func upstreamFix(p *diagnose.Pass, subject model.Ref) []diagnose.Command {
+	if subject.Kind() == "configmap" {
+		return []diagnose.Command{
+			{Text: "Forward to a server that answers, or take the lines out", Line: diagnose.KubectlFor(subject, "edit")},
+			{Text: "Let CoreDNS read it", Line: diagnose.Kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns"), Verify: again(p)},
+		}
+	}
+	vnet := p.VNet()
+	return []diagnose.Command{
+		{Text: "Start the DNS server or open the way to it; or go back to Azure's own resolver", Line: diagnose.Az("network vnet update", vnet.ID, "--name", vnet.Name, "--dns-servers", "")},
+		{Text: "Then let the nodes take it over (restart them, or renew their lease), and CoreDNS with them", Line: diagnose.Kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns"), Verify: again(p)},
+	}
+}
