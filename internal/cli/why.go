@@ -1,0 +1,315 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/podpath/podpath/internal/examine"
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/report"
+	"github.com/podpath/podpath/internal/snapshot"
+	"github.com/podpath/podpath/internal/vantage"
+)
+
+// question are the flags that say what is asked.
+type question struct {
+	protocol, host, address, via string
+}
+
+func (f *question) register(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.protocol, "protocol", "", "tcp or udp (default tcp)")
+	fl.StringVar(&f.host, "host", "", "server name for TLS (SNI) and Host header, when other than TO's")
+	fl.StringVar(&f.address, "address", "", "pin the destination to this address instead of asking DNS")
+	fl.StringVar(&f.via, "via", "", "'app': look at the pod's own established connections")
+}
+
+// parse reads FROM and TO, each of one word or of a kind and a name.
+func (f *question) parse(args []string) (model.Question, error) {
+	var q model.Question
+	var sides []string
+	for i := 0; i < len(args); i++ {
+		if _, ok := model.KindOf(args[i]); ok && i+1 < len(args) {
+			sides = append(sides, args[i]+"/"+args[i+1])
+			i++
+			continue
+		}
+		sides = append(sides, args[i])
+	}
+	if len(sides) != 2 {
+		return q, errors.New("name two sides, FROM and TO: podpath why shop/deploy/checkout https://api.example.com")
+	}
+	var err error
+	if q.From, err = model.ParseEndpoint(sides[0], true); err != nil {
+		return q, fmt.Errorf("FROM: %w", err)
+	}
+	if q.To, err = model.ParseEndpoint(sides[1], false); err != nil {
+		return q, fmt.Errorf("TO: %w", err)
+	}
+	switch q.From.Kind {
+	case "internet", "url", "host":
+		return q, fmt.Errorf("FROM %q: podpath follows connections that a pod or a node opens; name one (NS/NAME, NS/deploy/NAME, node/NAME)", q.From.Raw)
+	}
+	q.Protocol = strings.ToLower(f.protocol)
+	if q.Protocol == "" {
+		q.Protocol = "tcp"
+		if q.To.Scheme == "udp" {
+			q.Protocol = "udp"
+		}
+	}
+	if q.Protocol != "tcp" && q.Protocol != "udp" {
+		return q, fmt.Errorf("--protocol %q is neither tcp nor udp", f.protocol)
+	}
+	if f.via != "" && f.via != "app" {
+		return q, fmt.Errorf("--via %q: only 'app' is known", f.via)
+	}
+	q.Via, q.Host = f.via, f.host
+	if q.Host != "" {
+		if e, err := model.ParseEndpoint(q.Host, false); err != nil || e.Kind != "host" || e.Port != 0 {
+			return q, fmt.Errorf("--host %q is not a host name", f.host)
+		}
+	}
+	if f.address != "" {
+		e, err := model.ParseEndpoint(f.address, false)
+		if err != nil || e.Kind != "ip" || e.Port != 0 {
+			return q, fmt.Errorf("--address %q is not an address", f.address)
+		}
+		q.Address = e.Addr
+	}
+	return q, nil
+}
+
+// asking are the flags that say how a live cluster is asked.
+type asking struct {
+	kube      *genericclioptions.ConfigFlags
+	opts      examine.Options
+	vantages  []string
+	noProbe   bool
+	allPlaces bool
+	caFile    string
+	quiet     bool
+}
+
+func newAsking() *asking {
+	kube := genericclioptions.NewConfigFlags(true)
+	return &asking{kube: kube}
+}
+
+func (a *asking) register(c *cobra.Command) {
+	fl := c.Flags()
+	a.kube.AddFlags(fl)
+	env := func(name, def string) string {
+		if v := os.Getenv(name); v != "" {
+			return v
+		}
+		return def
+	}
+	var places []string
+	if v := os.Getenv("PODPATH_VANTAGE"); v != "" {
+		places = strings.Split(v, ",")
+	}
+	fl.StringSliceVar(&a.vantages, "vantage", places, "places to probe from: pod, peer-pod, node, other-node, here (default all; env PODPATH_VANTAGE)")
+	fl.BoolVar(&a.allPlaces, "all-vantages", false, "probe from every place even if the pod's own probe succeeds")
+	fl.BoolVar(&a.noProbe, "no-probe", false, "send no probe and create nothing: judge by configuration alone")
+	p := &a.opts.Probe
+	fl.StringVar(&p.Via, "probe-via", vantage.ViaAuto, "how to enter the pod: auto (ephemeral, then twin, then exec), ephemeral, twin, exec, none")
+	fl.StringVar(&p.Image, "probe-image", env("PODPATH_PROBE_IMAGE", vantage.DefaultImage), "image of the probe; mirror it into your registry for clusters without internet (env PODPATH_PROBE_IMAGE)")
+	fl.StringVar(&p.ProbeNamespace, "probe-namespace", env("PODPATH_PROBE_NAMESPACE", vantage.DefaultNamespace), "namespace for the probe's pods in the nodes' network (env PODPATH_PROBE_NAMESPACE)")
+	fl.DurationVar(&p.EphemeralTTL, "probe-ttl", vantage.DefaultEphemeralTTL, "how long the idle probe process stays in the pod, to be used again")
+	fl.StringVar(&a.caFile, "ca-file", "", "PEM file of certificate authorities that the application trusts beside its own bundle")
+	fl.BoolVar(&a.opts.SkipAzure, "no-azure", false, "do not read Azure")
+	az := &a.opts.Azure
+	fl.StringVar(&az.Cloud, "azure-cloud", "", "name of the Azure cloud (default from AZURE_ENVIRONMENT, else the public cloud)")
+	fl.StringVar(&az.Endpoint, "azure-endpoint", "", "URL of Azure Resource Manager, for clouds without a name")
+	fl.StringVar(&az.Subscription, "subscription", "", "Azure subscription (default: from the nodes)")
+	fl.StringVar(&az.ResourceGroup, "resource-group", "", "resource group of the managed cluster (default: found from the nodes)")
+	fl.StringVar(&az.Cluster, "aks-cluster", "", "name of the managed cluster (default: found from the nodes)")
+	fl.DurationVar(&a.opts.Timeout, "timeout", time.Minute, "give up after this long")
+	fl.BoolVarP(&a.quiet, "quiet", "q", false, "no progress on a terminal")
+}
+
+// prepare turns the flags into options; nothing is sent yet.
+func (a *asking) prepare() error {
+	config, err := a.kube.ToRESTConfig()
+	if err != nil {
+		return fmt.Errorf("no cluster to ask: %w\nGive a kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config), or look at a snapshot: podpath why --snapshot FILE", err)
+	}
+	config.QPS, config.Burst = 100, 200
+	config.UserAgent = "podpath/" + Version
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	a.opts.Config, a.opts.Kube = config, client
+	a.opts.Namespace, _, err = a.kube.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return err
+	}
+	for _, v := range a.vantages {
+		place := model.Vantage(strings.TrimSpace(v))
+		if !slices.Contains(vantage.AllVantages, place) {
+			return fmt.Errorf("--vantage %q is none of %v", v, vantage.AllVantages)
+		}
+		a.opts.Probe.Vantages = append(a.opts.Probe.Vantages, place)
+	}
+	if !slices.Contains([]string{vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone}, a.opts.Probe.Via) {
+		return fmt.Errorf("--probe-via %q is none of auto, ephemeral, twin, exec, none", a.opts.Probe.Via)
+	}
+	a.opts.SkipProbe = a.noProbe
+	a.opts.Probe.Escalate = !a.allPlaces
+	a.opts.Probe.Env = proxyEnv()
+	a.opts.Now = time.Now().UTC()
+	if a.caFile != "" {
+		pem, err := os.ReadFile(a.caFile)
+		if err != nil {
+			return fmt.Errorf("--ca-file: %w", err)
+		}
+		a.opts.Roots = string(pem)
+	}
+	return nil
+}
+
+// proxyEnv is how this machine reaches the outside.
+func proxyEnv() map[string]string {
+	out := map[string]string{}
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+		if v := os.Getenv(name); v != "" {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+func (a *asking) ask(ctx context.Context, q model.Question, s Streams) (*examine.Answer, error) {
+	if err := a.prepare(); err != nil {
+		return nil, err
+	}
+	p := newProgress(s.Err, a.quiet)
+	defer p.Stop()
+	a.opts.Progress = p.Say
+	answer, err := examine.Why(ctx, q, a.opts)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("no answer within --timeout %s: give it longer, or ask for less (--no-azure, --vantage pod)", a.opts.Timeout)
+	}
+	return answer, err
+}
+
+func newWhy(s Streams) *cobra.Command {
+	var (
+		q       question
+		a       = newAsking()
+		output  string
+		color   string
+		file    string
+		saveTo  string
+		command = &cobra.Command{
+			Use:   "why FROM TO",
+			Short: "Why can FROM not reach TO, or which way does it go",
+			Long: "Follows a connection from a pod or node to a host, URL, address, Service or pod: what the configuration\n" +
+				"says at each hop, what probes from up to five places see, and which cause explains it.\n\n" +
+				"Exit code: 0 it works, 1 a cause was found, 2 it fails and no cause could be proven, 3 podpath could not do its work.\n\n" +
+				"podpath reads; it changes nothing of yours. To probe, it adds one ephemeral container to the pod (which stays\n" +
+				"listed there, its process ends by itself) and creates short-lived pods labelled app.kubernetes.io/managed-by=podpath.\n" +
+				"--no-probe creates nothing.",
+			Example: "  podpath why shop/deploy/checkout https://api.example.com\n  podpath why pod/web-0 -n shop db.example.com:5432 -o json\n" +
+				"  podpath why node/aks-np1-vmss000000 mcr.microsoft.com:443\n  podpath why --snapshot case.podpath",
+			Args: cobra.MaximumNArgs(4),
+		}
+	)
+	q.register(command)
+	a.register(command)
+	command.Flags().StringVarP(&output, "output", "o", "", "output format: "+strings.Join(report.Formats, ", "))
+	command.Flags().StringVar(&color, "color", "auto", "auto, always or never; NO_COLOR is obeyed")
+	command.Flags().StringVar(&file, "snapshot", "", "diagnose a case that 'podpath snapshot save' wrote; nothing is contacted")
+	command.Flags().StringVar(&saveTo, "save", "", "also write the case as a snapshot to this file")
+	fixed(command, "output", report.Formats...)
+	fixed(command, "color", "auto", "always", "never")
+	fixed(command, "protocol", "tcp", "udp")
+	fixed(command, "probe-via", vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone)
+	command.RunE = func(c *cobra.Command, args []string) error {
+		if err := report.CheckFormat(output); err != nil {
+			return err
+		}
+		look, err := terminal(s.Out, os.Getenv, color)
+		if err != nil {
+			return err
+		}
+		r, err := answer(c.Context(), args, q, a, file, saveTo, s)
+		if err != nil {
+			return err
+		}
+		if err := report.Write(s.Out, output, r, look); err != nil {
+			return err
+		}
+		if r.ExitCode != 0 {
+			return &Exit{Code: r.ExitCode}
+		}
+		return nil
+	}
+	return command
+}
+
+// answer comes from a live cluster or from a snapshot.
+func answer(ctx context.Context, args []string, q question, a *asking, file, saveTo string, s Streams) (*report.Report, error) {
+	if file != "" {
+		if len(args) > 0 {
+			return nil, errors.New("a snapshot holds its own question: leave FROM and TO out with --snapshot")
+		}
+		c, err := loadCase(file, s.In)
+		if err != nil {
+			return nil, err
+		}
+		return report.New(c, examine.Diagnose(c)), nil
+	}
+	parsed, err := q.parse(args)
+	if err != nil {
+		return nil, err
+	}
+	got, err := a.ask(ctx, parsed, s)
+	if err != nil {
+		return nil, err
+	}
+	if saveTo != "" {
+		if err := saveCase(saveTo, got.Case, s.Out); err != nil {
+			return nil, err
+		}
+	}
+	r := report.New(got.Case, got.Result)
+	t := got.Timing
+	r.Timing = &report.Timing{
+		TotalMillis: t.Total.Milliseconds(), OwnMillis: t.Own.Milliseconds(),
+		CollectMillis: t.Collect.Milliseconds(), ProbeMillis: t.Probe.Milliseconds(),
+	}
+	return r, nil
+}
+
+func fixed(c *cobra.Command, flag string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag is registered a few lines above
+	}
+}
+
+func loadCase(file string, in interface{ Read([]byte) (int, error) }) (*model.Case, error) {
+	if file == "-" {
+		return snapshot.Load(in, snapshot.Limits{})
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	c, err := snapshot.Load(f, snapshot.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return c, nil
+}

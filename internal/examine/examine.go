@@ -1,0 +1,137 @@
+// Package examine is podpath's one pipeline: collect and probe side by side,
+// then trace, then diagnose. The command line and everything else that asks
+// "why" calls it.
+package examine
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/podpath/podpath/internal/collect/azure"
+	"github.com/podpath/podpath/internal/collect/kube"
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/diagnose/rules"
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+	"github.com/podpath/podpath/internal/trace"
+	"github.com/podpath/podpath/internal/vantage"
+)
+
+// Options say how a question is looked into.
+type Options struct {
+	Config    *rest.Config
+	Kube      kubernetes.Interface
+	Namespace string // of names that carry none
+
+	Azure     azure.Options
+	SkipAzure bool
+
+	Probe     vantage.Request // its Pod, Node, Nodes, Plan and Facts are filled in here
+	SkipProbe bool
+	Roots     string // PEM that is trusted beside what the pod trusts
+
+	Timeout  time.Duration // of everything; 0: none but those of the single calls
+	Progress func(string)  // told what is being done; may be nil
+	Now      time.Time     // what the case is dated with
+}
+
+// Timing says where the time went.
+type Timing struct{ Total, Own, Collect, Probe time.Duration }
+
+// Answer is a case with its diagnosis.
+type Answer struct {
+	Case   *model.Case
+	Result diagnose.Result
+	Timing Timing
+}
+
+// Why looks into one question. It fails only where nothing can be said at all
+// (no API server, no such pod); everything else that could not be done is a Gap
+// in the case.
+func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
+	start := time.Now()
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	c := &model.Case{Version: 1, Question: q, Asked: o.Now}
+	o.Progress("reading the cluster")
+	from, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host}, &c.Question, &c.World)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{Case: c}
+	o.Progress("reading Azure, and probing from the pod and its neighbours")
+	gather(ctx, c, from, o, a, start)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	own := time.Now()
+	idx := trace.Build(&c.World)
+	for _, f := range flows(c, from) {
+		c.Paths = append(c.Paths, idx.Run(f))
+	}
+	a.Result = diagnose.RunWith(c, rules.All(), idx.Run)
+	a.Timing.Own = time.Since(own)
+	a.Timing.Total = time.Since(start)
+	return a, nil
+}
+
+// Diagnose judges a case that was kept; it gives what it gave then.
+func Diagnose(c *model.Case) diagnose.Result {
+	return diagnose.RunWith(c, rules.All(), trace.Build(&c.World).Run)
+}
+
+// gather reads Azure and probes, side by side.
+func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *Answer, start time.Time) {
+	var wg sync.WaitGroup
+	az := model.World{Kube: c.World.Kube}
+	if !o.SkipAzure {
+		wg.Go(func() {
+			azo := o.Azure
+			azo.Host = c.Question.To.Host
+			azure.Collect(ctx, azo, &az)
+			a.Timing.Collect = time.Since(start)
+		})
+	}
+	var seen vantage.Result
+	if !o.SkipProbe {
+		wg.Go(func() {
+			seen = vantage.Run(ctx, vantage.Clients{Kube: o.Kube, Config: o.Config}, request(c, from, o))
+			a.Timing.Probe = time.Since(start)
+		})
+	}
+	wg.Wait()
+	c.World.Azure = az.Azure
+	c.World.Gaps = append(c.World.Gaps, az.Gaps...)
+	if c.World.Read == nil {
+		c.World.Read = map[string]bool{}
+	}
+	maps.Copy(c.World.Read, az.Read)
+	if o.SkipAzure {
+		c.World.Gaps = append(c.World.Gaps, model.Gap{What: "Azure", Reason: "not read: --no-azure"})
+	}
+	c.World.Nodes = seen.NodeFacts
+	c.World.Gaps = append(c.World.Gaps, seen.Gaps...)
+	c.Observations = seen.Observations
+	c.Notes = seen.Notes
+}
+
+// request is what the vantage points are asked.
+func request(c *model.Case, from kube.From, o Options) vantage.Request {
+	req := o.Probe
+	req.Pod, req.Node, req.Nodes = from.Pod, from.Node, c.World.Kube.Nodes
+	req.Facts = facts(c, from.Pod)
+	req.Facts.ExtraRoots = o.Roots
+	req.Plan = probe.PlanFor(c.Question, req.Facts)
+	return req
+}
