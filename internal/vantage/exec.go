@@ -1,0 +1,149 @@
+package vantage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+	utilexec "k8s.io/client-go/util/exec"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+)
+
+// execCall is one command in a container.
+type execCall struct {
+	namespace, pod, container string
+	command                   []string
+	stdin                     []byte
+	stdout, stderr            io.Writer
+}
+
+// execFunc runs a command; a test has its own.
+type execFunc func(context.Context, execCall) error
+
+// remoteExec goes through the API server: WebSocket first, SPDY where a proxy or an old server needs it.
+func (s *session) remoteExec(ctx context.Context, c execCall) error {
+	req := s.Kube.CoreV1().RESTClient().Post().Resource("pods").Namespace(c.namespace).Name(c.pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{
+			Container: c.container, Command: c.command, Stdin: c.stdin != nil, Stdout: true, Stderr: true,
+		}, scheme.ParameterCodec)
+	spdy, err := remotecommand.NewSPDYExecutor(s.Config, "POST", req.URL())
+	if err != nil {
+		return err
+	}
+	ws, err := remotecommand.NewWebSocketExecutor(s.Config, "GET", req.URL().String())
+	if err != nil {
+		return err
+	}
+	both, err := remotecommand.NewFallbackExecutor(ws, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	if err != nil {
+		return err
+	}
+	opts := remotecommand.StreamOptions{Stdout: c.stdout, Stderr: c.stderr}
+	if c.stdin != nil {
+		opts.Stdin = bytes.NewReader(c.stdin)
+	}
+	return both.StreamWithContext(ctx, opts)
+}
+
+// Bounds of what a container may answer, and the pace at which one that starts is tried.
+const (
+	maxStdout = 16 << 20
+	maxStderr = 8 << 10
+	firstTry  = 300 * time.Millisecond
+	nextTry   = 150 * time.Millisecond
+)
+
+// container is one that serves.
+type container struct {
+	namespace, pod, name string
+	starting             *starting // nil: it is known to run
+}
+
+// runPlan runs the plan in a container as soon as it is up, and calls begun when it has.
+func (s *session) runPlan(ctx context.Context, c container, plan probe.Plan, begun func()) ([]model.Observation, error) {
+	in, err := json.Marshal(plan)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.verb(ctx, c, in, begun, "run")
+	if err != nil {
+		return nil, err
+	}
+	var obs []model.Observation
+	if err := json.Unmarshal(out, &obs); err != nil {
+		return nil, fmt.Errorf("the probe in %s/%s answered no observations: %w; is %s the probe image of this podpath?", c.namespace, c.pod, err, s.req.Image)
+	}
+	return obs, nil
+}
+
+// verb runs one verb of the probe binary. A container that has just been created
+// is tried until it answers: the kubelet executes in it up to a second before its
+// status says that it runs. Its status still ends the wait when it cannot start.
+func (s *session) verb(ctx context.Context, c container, stdin []byte, begun func(), args ...string) ([]byte, error) {
+	pace, refusals := time.Duration(0), 0
+	if c.starting != nil {
+		pace = firstTry - time.Since(c.starting.since)
+	}
+	for {
+		if err := c.starting.pause(ctx, pace); err != nil {
+			return nil, err
+		}
+		ran := c.starting.runs()
+		stdout, stderr := &limited{max: maxStdout}, &limited{max: maxStderr, first: begun}
+		err := s.exec(ctx, execCall{c.namespace, c.pod, c.name, append([]string{probeBinary}, args...), stdin, stdout, stderr})
+		if err == nil {
+			return stdout.Bytes(), nil
+		}
+		if ran {
+			refusals++ // it runs, and still nobody can execute in it
+		}
+		if c.starting == nil || ctx.Err() != nil || refusals > 2 || !startingError(err, stdout, stderr) {
+			return nil, execError(err, stderr.String())
+		}
+		pace = nextTry
+	}
+}
+
+// startingError says whether an exec failed because its container is not there yet.
+func startingError(err error, stdout, stderr *limited) bool {
+	var exit utilexec.CodeExitError
+	return !errors.As(err, &exit) && !denied(err) && stdout.Len() == 0 && stderr.Len() == 0
+}
+
+func execError(err error, stderr string) error {
+	var exit utilexec.CodeExitError
+	if errors.As(err, &exit) && stderr != "" {
+		return fmt.Errorf("%s (exit code %d)", oneLine(stderr), exit.Code)
+	}
+	return err
+}
+
+// limited is a buffer that keeps the first max bytes and takes the rest in silence.
+type limited struct {
+	bytes.Buffer
+	max   int
+	first func() // called at the first byte
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.first != nil && len(p) > 0 {
+		l.first()
+		l.first = nil
+	}
+	if room := l.max - l.Len(); room > 0 {
+		l.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}

@@ -1,0 +1,198 @@
+package vantage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// maker makes the pod of one place in a namespace, below an owner.
+type maker func(namespace string, owner *metav1.OwnerReference) *corev1.Pod
+
+// peer probes from another pod of the same node.
+func (s *session) peer(ctx context.Context) {
+	if !s.wants(model.VantagePeer) || s.req.Node == "" || !s.awaitOthers(ctx) {
+		return
+	}
+	s.ordinary(ctx, model.VantagePeer, "peer", s.req.Node)
+}
+
+// otherNode probes from a pod of another node.
+func (s *session) otherNode(ctx context.Context) {
+	if !s.wants(model.VantageOtherNode) || s.req.Node == "" || !s.awaitOthers(ctx) {
+		return
+	}
+	node, why := pickOther(s, s.req.Node)
+	if node == "" {
+		s.gap(model.Gap{What: "probe from another node", Reason: why})
+		return
+	}
+	s.ordinary(ctx, model.VantageOtherNode, "other-node", node)
+}
+
+// pickOther chooses a node to compare with: of the same pool if there is one, so
+// that only the machine differs.
+func pickOther(s *session, not string) (string, string) {
+	pool := func(n *model.Node) string {
+		return orElse(n.Labels["kubernetes.azure.com/agentpool"], n.Labels["agentpool"])
+	}
+	var best string
+	names := make([]string, 0, len(s.req.Nodes))
+	for name := range s.req.Nodes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		n := s.req.Nodes[name]
+		if name == not || n.Unschedulable || s.unfitNode(name) != "" {
+			continue
+		}
+		if own := s.req.Nodes[not]; own != nil && pool(n) == pool(own) {
+			return name, ""
+		}
+		best = orElse(best, name)
+	}
+	return best, "no other node is ready and takes pods"
+}
+
+// ordinary probes from a fresh pod with only podpath's labels: in the namespace
+// of the failing pod, or, where none can be created there, in the probes' own.
+func (s *session) ordinary(ctx context.Context, v model.Vantage, kind, node string) {
+	what := "probe from " + describe(v, node)
+	if why := s.unfitNode(node); why != "" {
+		s.gap(model.Gap{What: what, Ref: model.NewRef("node", node), Reason: why})
+		return
+	}
+	make := func(ns string, owner *metav1.OwnerReference) *corev1.Pod { return s.peerPod(kind, ns, node, owner) }
+	namespaces := []string{s.req.ProbeNamespace}
+	if s.req.Pod != nil && s.req.Pod.Namespace != s.req.ProbeNamespace {
+		namespaces = []string{s.req.Pod.Namespace, s.req.ProbeNamespace}
+	}
+	for i, ns := range namespaces {
+		c, err := s.launch(ctx, ns, make)
+		if err != nil {
+			if i == len(namespaces)-1 || !denied(err) {
+				s.gap(s.explain(what, model.NewRef("node", node), err, "create pods in namespace "+ns))
+				return
+			}
+			continue
+		}
+		obs, err := s.runPlan(ctx, c, s.req.Plan.For(v, s.req.Facts), nil)
+		if err != nil {
+			if s.unwanted(ctx) {
+				return
+			}
+			s.gap(s.failedRun(ctx, what, model.NewRef("node", node), c, err))
+			return
+		}
+		s.keep(place{v, model.NewRef("pod", ns, c.pod), node, "pod"}, obs)
+		return
+	}
+}
+
+func describe(v model.Vantage, node string) string {
+	switch v {
+	case model.VantagePeer:
+		return "another pod of node " + node
+	case model.VantageOtherNode:
+		return "a pod of node " + node
+	}
+	return "node " + node
+}
+
+// unwanted says whether a place failed only because the run ended without it.
+func (s *session) unwanted(ctx context.Context) bool {
+	return ctx.Err() != nil && !s.othersWanted()
+}
+
+// launch creates a pod; it starts while the caller goes on.
+func (s *session) launch(ctx context.Context, namespace string, make maker) (container, error) {
+	// Without an owner the pod still has its deadline, and the next run sweeps it.
+	owner, err := s.ownerIn(ctx, namespace)
+	if err != nil && !denied(err) {
+		return container{}, err
+	}
+	made, err := s.create(ctx, make(namespace, owner))
+	if err != nil {
+		return container{}, err
+	}
+	return container{namespace: namespace, pod: made.Name, name: containerName, starting: s.watchStart(ctx, made, containerName)}, nil
+}
+
+// node probes from the node's own network namespace, and reads its kernel before
+// and after the pod's probe, so that what the probe did to the counters is seen.
+func (s *session) node(ctx context.Context) {
+	name := s.req.Node
+	if !s.wants(model.VantageNode) || name == "" || !s.awaitOthers(ctx) {
+		return
+	}
+	ref := model.NewRef("node", name)
+	what := "probe from " + describe(model.VantageNode, name)
+	if why := s.unfitNode(name); why != "" {
+		s.gap(model.Gap{What: what, Ref: ref, Reason: why})
+		return
+	}
+	c, err := s.launch(ctx, s.req.ProbeNamespace, func(ns string, owner *metav1.OwnerReference) *corev1.Pod { return s.nodePod(ns, name, owner) })
+	if err != nil {
+		s.gap(s.explain(what, ref, err, "create pods in namespace "+s.req.ProbeNamespace+" with hostNetwork"))
+		return
+	}
+	facts, err := s.readNode(ctx, c)
+	if err != nil {
+		if !s.unwanted(ctx) {
+			s.gap(s.failedRun(ctx, what, ref, c, err))
+		}
+		return
+	}
+	c.starting = nil
+	var wg sync.WaitGroup
+	wg.Go(func() { s.probeAgain(ctx) })
+	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantageNode, s.req.Facts), nil)
+	if err != nil && !s.unwanted(ctx) {
+		s.gap(s.failedRun(ctx, what, ref, c, err))
+	}
+	wg.Wait()
+	if after, err := s.readNode(ctx, c); err == nil {
+		facts.After = after.Counters
+	}
+	facts.Node = name
+	s.keep(place{model.VantageNode, ref, name, "host-pod"}, obs)
+	s.mu.Lock()
+	s.result.NodeFacts[name] = facts
+	s.mu.Unlock()
+}
+
+// probeAgain makes sure that the pod's probe fails once more between the two
+// readings: it may have been over before the first.
+func (s *session) probeAgain(ctx context.Context) {
+	select {
+	case <-s.podSeen:
+	case <-ctx.Done():
+		return
+	}
+	s.mu.Lock()
+	recheck, fine := s.recheck, questionOK(s.result.Observations, model.VantagePod)
+	s.mu.Unlock()
+	if recheck != nil && !fine {
+		recheck(ctx)
+	}
+}
+
+func (s *session) readNode(ctx context.Context, c container) (*model.NodeFacts, error) {
+	out, err := s.verb(ctx, c, nil, nil, "node")
+	if err != nil {
+		return nil, err
+	}
+	facts := &model.NodeFacts{}
+	if err := json.Unmarshal(out, facts); err != nil {
+		return nil, fmt.Errorf("the probe on the node answered no facts: %w; is %s the probe image of this podpath?", err, s.req.Image)
+	}
+	return facts, nil
+}

@@ -1,0 +1,355 @@
+package vantage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+)
+
+// way is one way into the failing pod.
+type way struct {
+	via string
+	run func(context.Context, *corev1.Pod, func()) (container, error)
+}
+
+// podVantage probes from the failing pod, by the first way that is open, and
+// says whether the other places are wanted.
+func (s *session) podVantage(ctx context.Context) []model.Observation {
+	defer s.wantOthersUnlessOK()
+	if !s.wants(model.VantagePod) || s.req.Pod == nil || s.req.Via == ViaNone {
+		return nil
+	}
+	ref := s.req.Pod.Ref()
+	live, err := s.Kube.CoreV1().Pods(s.req.Pod.Namespace).Get(ctx, s.req.Pod.Name, metav1.GetOptions{})
+	if err != nil {
+		s.gap(s.explain("probe from "+string(ref), ref, err, "get pods in namespace "+s.req.Pod.Namespace))
+		return nil
+	}
+	if g := s.unfit(live); g != nil {
+		s.gap(*g)
+		return nil
+	}
+	for _, w := range []way{{ViaEphemeral, s.ephemeral}, {ViaTwin, s.twin}} {
+		if s.req.Via != ViaAuto && s.req.Via != w.via {
+			continue
+		}
+		obs, ok := s.enter(ctx, live, w)
+		if ok || ctx.Err() != nil {
+			return obs
+		}
+	}
+	if s.req.Via == ViaAuto || s.req.Via == ViaExec {
+		return s.ownTools(ctx, live)
+	}
+	return nil
+}
+
+// wantOthersUnlessOK escalates unless the question was answered well.
+func (s *session) wantOthersUnlessOK() {
+	s.mu.Lock()
+	fine := questionOK(s.result.Observations, model.VantagePod)
+	s.mu.Unlock()
+	if !fine {
+		s.wantOthers()
+	}
+}
+
+// questionOK says whether every address of the question answered from a place.
+func questionOK(obs []model.Observation, v model.Vantage) bool {
+	some := false
+	for _, o := range obs {
+		if o.Vantage == v && o.Purpose == probe.PurposeQuestion {
+			if o.Result != model.OK {
+				return false
+			}
+			some = true
+		}
+	}
+	return some
+}
+
+// unfit says why nothing can be probed from a pod.
+func (s *session) unfit(p *corev1.Pod) *model.Gap {
+	ref := model.NewRef("pod", p.Namespace, p.Name)
+	reason := ""
+	switch {
+	case p.DeletionTimestamp != nil:
+		reason = "it is being deleted; ask about one that stays"
+	case p.Spec.NodeName == "":
+		reason = "it is on no node yet"
+	default:
+		reason = s.unfitNode(p.Spec.NodeName)
+	}
+	if reason == "" {
+		return nil
+	}
+	return &model.Gap{What: "probe from " + string(ref), Ref: ref, Reason: reason}
+}
+
+// unfitNode says why no probe can run on a node; "" if one can.
+func (s *session) unfitNode(name string) string {
+	n := s.req.Nodes[name]
+	switch {
+	case n == nil:
+		return "" // not read: it is tried
+	case n.Labels["kubernetes.io/os"] == "windows":
+		return "node " + name + " runs Windows; the probe image is for Linux"
+	case n.Labels["type"] == "virtual-kubelet" || strings.HasPrefix(name, "virtual-node-"):
+		return "node " + name + " is a virtual one; its pods cannot be entered"
+	case !n.Ready:
+		return "node " + name + " is not ready; nothing starts on it"
+	}
+	return ""
+}
+
+// enter opens one way and runs the plan there; not ok: the next way may do.
+func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.Observation, bool) {
+	ref := model.NewRef("pod", live.Namespace, live.Name)
+	c, err := w.run(ctx, live, nil)
+	var skip *skipped
+	if errors.As(err, &skip) {
+		s.gap(model.Gap{What: "probe from " + string(ref) + " by " + w.via, Ref: ref, Reason: skip.why})
+		return nil, false
+	}
+	if err != nil {
+		s.gap(s.explain("probe from "+string(ref)+" by "+w.via, ref, err, wayPermission(w.via, live.Namespace)))
+		return nil, false
+	}
+	pl := place{model.VantagePod, ref, live.Spec.NodeName, w.via}
+	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantagePod, s.req.Facts), s.hedge(ctx))
+	if err != nil {
+		s.gap(s.failedRun(ctx, "probe from "+string(ref)+" by "+w.via, ref, c, err))
+		return nil, rbac(err) && s.req.Via != ViaAuto
+	}
+	s.keep(pl, obs)
+	s.mu.Lock()
+	c.starting = nil
+	s.recheck = func(ctx context.Context) { s.again(ctx, c, pl) }
+	s.mu.Unlock()
+	return obs, true
+}
+
+func wayPermission(via, namespace string) string {
+	if via == ViaEphemeral {
+		return "patch pods/ephemeralcontainers in namespace " + namespace
+	}
+	return "create pods in namespace " + namespace
+}
+
+// hedge wants the other places when the plan has run for a while without an
+// answer: a time-out is then waited for only once.
+func (s *session) hedge(ctx context.Context) func() {
+	return func() {
+		go func() {
+			t := time.NewTimer(probe.HedgeAfter)
+			defer t.Stop()
+			select {
+			case <-t.C:
+				s.wantOthers()
+			case <-ctx.Done():
+			case <-s.escalate:
+			}
+		}()
+	}
+}
+
+// failedRun explains a container that was created and gave nothing.
+func (s *session) failedRun(ctx context.Context, what string, ref model.Ref, c container, err error) model.Gap {
+	g := s.explain(what, ref, err, "create pods/exec in namespace "+c.namespace)
+	var start *startError
+	if errors.As(err, &start) && strings.HasPrefix(start.Reason, "not started") {
+		if why := s.sandboxTrouble(ctx, c.namespace, c.pod); why != "" {
+			g.Reason += "; " + why
+		}
+	}
+	return g
+}
+
+// again repeats the question alone, briefly, while the node's counters are watched.
+func (s *session) again(ctx context.Context, c container, pl place) {
+	plan := s.req.Plan
+	plan.Targets = nil
+	for _, t := range s.req.Plan.Targets {
+		if t.Purpose == probe.PurposeQuestion && t.When == probe.Always {
+			t.Purpose, t.MaxAddrs = probe.PurposeRecheck, 1
+			t.Timeouts = probe.Timeouts{DNS: 1200 * time.Millisecond, TCP: 1200 * time.Millisecond, TLS: time.Second, HTTP: time.Second, Body: time.Second}
+			plan.Targets = append(plan.Targets, t)
+		}
+	}
+	if obs, err := s.runPlan(ctx, c, plan, nil); err == nil {
+		s.keep(pl, obs)
+	}
+}
+
+// skipped is a way that podpath itself does not take.
+type skipped struct{ why string }
+
+func (e *skipped) Error() string { return e.why }
+
+// ephemeral finds or adds the probe's ephemeral container. It stays listed in
+// the pod for the pod's life, so there is never a second one.
+func (s *session) ephemeral(ctx context.Context, live *corev1.Pod, _ func()) (container, error) {
+	c := container{namespace: live.Namespace, pod: live.Name, name: containerName}
+	for _, e := range live.Spec.EphemeralContainers {
+		if e.Name == containerName {
+			return s.reuse(ctx, live, c)
+		}
+	}
+	if live.Status.Phase != corev1.PodRunning && live.Status.Phase != corev1.PodPending {
+		return c, &skipped{"the pod has ended (" + string(live.Status.Phase) + "); only a pod like it can be used"}
+	}
+	changed, err := s.addEphemeral(ctx, live)
+	if err != nil {
+		return c, err
+	}
+	c.starting = s.watchStart(ctx, changed, containerName)
+	s.note("pod %s/%s now lists an ephemeral container %q: Kubernetes cannot remove it, its process ends by itself after %s without use, and podpath never adds a second one",
+		live.Namespace, live.Name, containerName, s.req.EphemeralTTL)
+	return c, nil
+}
+
+func (s *session) reuse(ctx context.Context, live *corev1.Pod, c container) (container, error) {
+	for _, st := range live.Status.EphemeralContainerStatuses {
+		if st.Name != containerName {
+			continue
+		}
+		if st.State.Running != nil {
+			return c, nil
+		}
+		if t := st.State.Terminated; t != nil {
+			return c, &skipped{fmt.Sprintf("its ephemeral container %q has ended, and podpath adds no second one to a pod", containerName)}
+		}
+		if w := st.State.Waiting; w != nil && failures[w.Reason] {
+			return c, &startError{Reason: w.Reason, Message: w.Message}
+		}
+	}
+	c.starting = s.watchStart(ctx, live, containerName) // another run has just added it
+	return c, nil
+}
+
+func (s *session) addEphemeral(ctx context.Context, live *corev1.Pod) (*corev1.Pod, error) {
+	security := containerSecurity()
+	uid := nobody
+	target := s.targetContainer(live)
+	if u := runAsUser(live, target); u != 0 {
+		uid = u
+	}
+	security.RunAsUser = &uid
+	e := corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+		Name: containerName, Image: s.req.Image, ImagePullPolicy: corev1.PullPolicy(s.req.PullPolicy),
+		Command: s.serve(s.req.EphemeralTTL), SecurityContext: security,
+	}}
+	if target != nil && running(live, target.Name) {
+		// The process namespace is shared with the application, whose CA bundle can then be read.
+		e.TargetContainerName = target.Name
+	}
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"ephemeralContainers": []corev1.EphemeralContainer{e}}})
+	if err != nil {
+		return nil, err
+	}
+	pods := s.Kube.CoreV1().Pods(live.Namespace)
+	changed, err := pods.Patch(ctx, live.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "ephemeralcontainers")
+	if rbac(err) {
+		// Some roles give update and not patch.
+		copied := live.DeepCopy()
+		copied.Spec.EphemeralContainers = append(copied.Spec.EphemeralContainers, e)
+		if updated, err := pods.UpdateEphemeralContainers(ctx, live.Name, copied, metav1.UpdateOptions{}); err == nil {
+			return updated, nil
+		}
+	}
+	return changed, err
+}
+
+// targetContainer is the container that the question is about.
+func (s *session) targetContainer(p *corev1.Pod) *corev1.Container {
+	want := s.req.Container
+	if want == "" {
+		want = p.Annotations["kubectl.kubernetes.io/default-container"]
+	}
+	for i := range p.Spec.Containers {
+		if p.Spec.Containers[i].Name == want {
+			return &p.Spec.Containers[i]
+		}
+	}
+	if len(p.Spec.Containers) == 0 {
+		return nil
+	}
+	return &p.Spec.Containers[0]
+}
+
+func running(p *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.Name == name && c.State.Running != nil })
+}
+
+func runAsUser(p *corev1.Pod, c *corev1.Container) int64 {
+	if c != nil && c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
+		return *c.SecurityContext.RunAsUser
+	}
+	if p.Spec.SecurityContext != nil && p.Spec.SecurityContext.RunAsUser != nil {
+		return *p.Spec.SecurityContext.RunAsUser
+	}
+	return 0
+}
+
+// twin creates a pod like the failing one.
+func (s *session) twin(ctx context.Context, live *corev1.Pod, _ func()) (container, error) {
+	c := container{namespace: live.Namespace, name: containerName}
+	if name, err := s.wouldPick(ctx, live); err != nil {
+		return c, err
+	} else if name != "" {
+		return c, &skipped{"service " + name + " publishes pods that are not ready, so it would send traffic to a pod like this one"}
+	}
+	owner, err := s.ownerIn(ctx, live.Namespace)
+	if err != nil && !denied(err) {
+		return c, err
+	}
+	made, err := s.create(ctx, s.twinPod(live, owner))
+	if err != nil {
+		return c, err
+	}
+	c.pod = made.Name
+	c.starting = s.watchStart(ctx, made, containerName)
+	return c, nil
+}
+
+// wouldPick names a Service that would send traffic to a twin although it is never ready.
+func (s *session) wouldPick(ctx context.Context, live *corev1.Pod) (string, error) {
+	list, err := s.Kube.CoreV1().Services(live.Namespace).List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		return "", nil // who may not read Services cannot know; the readiness gate covers all but the rarest
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, svc := range list.Items {
+		if svc.Spec.PublishNotReadyAddresses && len(svc.Spec.Selector) > 0 && k8slabels.SelectorFromSet(svc.Spec.Selector).Matches(k8slabels.Set(live.Labels)) {
+			return svc.Name, nil
+		}
+	}
+	return "", nil
+}
+
+// create makes a pod and remembers it for cleaning up.
+func (s *session) create(ctx context.Context, p *corev1.Pod) (*corev1.Pod, error) {
+	made, err := s.Kube.CoreV1().Pods(p.Namespace).Create(ctx, p, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.created = append(s.created, created{made.Namespace, made.Name})
+	s.mu.Unlock()
+	return made, nil
+}
