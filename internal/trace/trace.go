@@ -109,11 +109,16 @@ type tracer struct {
 	flow   model.Flow // the packet as it is now
 	orig   model.Flow // as the sender made it
 	path   model.Path
-	dead   bool       // something dropped it: what follows goes to After
-	ended  bool       // nothing can follow
+	dead   bool // something dropped it: what follows goes to After
+	ended  bool // nothing can follow
 	bare   *bareSource
 	egress attachment // where it leaves the node
-	trace  []string
+
+	through *firewall   // the firewall that it went through
+	entered netip.Addr  // the source that the firewall saw
+	kept    bool        // the firewall did not translate it
+	sent    netip.Addr  // the source with which it was delivered in the VNet
+	member  *attachment // where it was delivered in the VNet; nil: elsewhere
 }
 
 // bareSource says that a pod's own address leaves the node where nobody outside

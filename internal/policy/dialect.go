@@ -1,0 +1,153 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Dialect is whose reading of the API is used where dataplanes differ.
+type Dialect uint8
+
+// The dialects.
+const (
+	Upstream Dialect = iota // the API's own text and its conformance tests
+	NPM                     // Azure Network Policy Manager
+	Calico
+	Cilium // Azure CNI powered by Cilium, and Cilium itself
+)
+
+var dialectNames = [...]string{"upstream", "npm", "calico", "cilium"}
+
+func (d Dialect) String() string { return dialectNames[d%Dialect(len(dialectNames))] }
+
+// engines are DaemonSets that enforce NetworkPolicy.
+var engines = []struct {
+	name    string
+	dialect Dialect
+}{
+	{"cilium", Cilium}, {"azure-npm", NPM}, {"calico-node", Calico}, {"antrea-agent", Upstream},
+	{"kube-router", Upstream}, {"kube-network-policies", Upstream}, {"weave-net", Upstream}, {"canal", Calico},
+}
+
+// Detect tells the dialect from the DaemonSets and the cluster's document, and
+// names what it was told from ("" when nothing said so).
+func Detect(w *model.World) (Dialect, string) {
+	for _, e := range engines {
+		for _, ref := range workloadRefs(w) {
+			if ref.Kind() == "daemonset" && ref.Name() == e.name {
+				return e.dialect, string(ref)
+			}
+		}
+	}
+	c := w.Azure.Cluster
+	if c == nil {
+		return Upstream, ""
+	}
+	by := "networkPolicy " + c.NetworkPolicy + " of cluster " + c.Name
+	switch strings.ToLower(c.NetworkPolicy) {
+	case "azure":
+		return NPM, by
+	case "calico":
+		return Calico, by
+	case "cilium":
+		return Cilium, by
+	}
+	if strings.EqualFold(c.Dataplane, "cilium") {
+		return Cilium, "networkDataplane cilium of cluster " + c.Name
+	}
+	return Upstream, ""
+}
+
+// workloadRefs are the DaemonSets that are known: read themselves, or as owners of pods.
+func workloadRefs(w *model.World) []model.Ref {
+	var out []model.Ref
+	for ref := range w.Kube.Workloads {
+		if ref.Kind() == "daemonset" {
+			out = append(out, ref)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	seen := map[model.Ref]bool{}
+	for _, p := range w.Kube.Pods {
+		if p != nil && p.Owner.Kind() == "daemonset" && !seen[p.Owner] {
+			seen[p.Owner] = true
+			out = append(out, p.Owner)
+		}
+	}
+	return out
+}
+
+// enforcement says whether anything in the cluster carries policies out.
+type enforcement uint8
+
+const (
+	isEnforced enforcement = iota
+	notEnforced
+	notKnown
+)
+
+// enforcementOf tells whether policies are carried out. Only an AKS cluster that
+// says "none" (or nothing, with its DaemonSets read) is known to ignore them.
+func enforcementOf(w *model.World, engine string) (enforcement, string) {
+	if engine != "" {
+		return isEnforced, engine
+	}
+	c := w.Azure.Cluster
+	switch {
+	case c == nil:
+		return isEnforced, "" // not AKS: somebody wrote policies to have them enforced
+	case strings.EqualFold(c.NetworkPolicy, "none"), c.NetworkPolicy == "" && w.Read["daemonset"]:
+		return notEnforced, fmt.Sprintf("cluster %s has networkPolicy %q and no policy engine among its DaemonSets", c.Name, c.NetworkPolicy)
+	}
+	return notKnown, fmt.Sprintf("cluster %s does not say that it enforces NetworkPolicy", c.Name)
+}
+
+// enforce weakens a refusal that nothing carries out.
+func (x *Index) enforce(d Decision) Decision {
+	if d.Verdict != model.Drop || x.enforced == isEnforced {
+		return d
+	}
+	d.Trail = append(d.Trail, d.Reason)
+	if x.enforced == notEnforced {
+		d.Verdict = model.Pass
+		d.Reason = fmt.Sprintf("%s would refuse it, but nothing enforces policies: %s", d.Decided, x.engine)
+		return d
+	}
+	d.Verdict = model.Unknown
+	d.Reason = fmt.Sprintf("%s refuses it, but whether anything enforces policies is not known: %s", d.Decided, x.engine)
+	d.Gaps = append(d.Gaps, model.Gap{
+		What: "DaemonSets of kube-system", Ref: "daemonset", Reason: "not read", Permission: "list daemonsets.apps in namespace kube-system",
+	})
+	return d
+}
+
+// implicit is what passes whatever the policies say, or where nobody can say.
+func (x *Index) implicit(pod *model.Pod, f model.Flow, ingress bool) (tri, string) {
+	peer := f.Dst.Unmap()
+	if ingress {
+		peer = f.Src.Unmap()
+	}
+	if !peer.IsValid() {
+		return no, ""
+	}
+	for _, ip := range pod.IPs {
+		if ip.Unmap() == peer {
+			return maybe, fmt.Sprintf("%s talks to itself: whether policies apply differs between dataplanes", pod.Ref())
+		}
+	}
+	node, isNode := x.nodeOf[peer]
+	if !isNode || node != pod.Node {
+		return no, ""
+	}
+	if ingress {
+		return yes, fmt.Sprintf("it comes from the pod's own node %s: always allowed", node)
+	}
+	if x.dialect == NPM {
+		return yes, fmt.Sprintf("it goes to the pod's own node %s: Azure NPM always allows that", node)
+	}
+	return no, ""
+}

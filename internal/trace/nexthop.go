@@ -1,0 +1,247 @@
+package trace
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// maxTurns bounds how many appliances a packet is followed through.
+const maxTurns = 4
+
+// leave sends the packet into the network, or keeps it on the node.
+func (t *tracer) leave(_ *backends, _ *backend) {
+	x, dst := t.x, t.flow.Dst
+	if t.sameNode() {
+		t.arrive(attachment{})
+		return
+	}
+	if !x.az.Found {
+		gap := x.gap("azure", "the network beyond the nodes", "", "")
+		if gap.Reason == "it was not read" {
+			gap.Reason = "no Azure document was read: the cluster is not on Azure, or podpath may not read there"
+		}
+		t.add(model.Step{
+			Hop: model.HopRoute, At: t.nodeRef(), Title: "network beyond the node",
+			Reason: "what happens between this node and the destination is in no document that was read", Gaps: []model.Gap{gap},
+		})
+		if x.podByIP[dst] != nil || x.nodeByIP[dst] != nil {
+			t.arrive(attachment{})
+			return
+		}
+		t.endpoint()
+		return
+	}
+	a := x.nodeAttachment(t.org.node)
+	if p := t.org.pod; p != nil && !p.HostNetwork {
+		a = x.podAttachment(t.org.node, t.org.addr, x.podNetOf(t.org.node, t.org.addr))
+	}
+	t.egress = a
+	if a.subnet == nil {
+		t.noSubnet(a)
+		return
+	}
+	t.nsgsOut(a)
+	t.route(a, 0)
+}
+
+// noSubnet goes on as far as one can when the subnet was not read.
+func (t *tracer) noSubnet(a attachment) {
+	t.nicNSG(a, false)
+	t.add(model.Step{
+		Hop: model.HopRoute, At: a.ref, Title: "subnet of " + a.what,
+		Reason: "the subnet was not read, so its NSG, routes and way out are not known", Gaps: a.gaps,
+	})
+	if t.x.podByIP[t.flow.Dst] != nil || t.x.nodeByIP[t.flow.Dst] != nil {
+		t.arrive(attachment{})
+		return
+	}
+	t.endpoint()
+}
+
+// route picks the next hop and goes there.
+func (t *tracer) route(a attachment, turns int) {
+	x, dst := t.x, t.flow.Dst
+	s := model.Step{Hop: model.HopRoute, At: subnetRef(a.subnet), Title: "routes of subnet " + a.subnet.Name}
+	if platformAddr(dst) {
+		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("%s is the platform's own address: user-defined routes do not apply", dst)
+		t.add(s)
+		t.endpoint()
+		return
+	}
+	if p := x.podByIP[dst]; p != nil && x.podNetOf(x.w.Kube.Nodes[p.Node], dst) == netOverlay {
+		s.Verdict, s.Reason = model.Pass, "overlay: Azure itself routes the pod range to its nodes, without route entries"
+		t.add(s)
+		t.toMember()
+		return
+	}
+	r := x.routingOf(a.subnet)
+	if r == nil {
+		s.Reason = "the subnet's routes are not known"
+		t.add(s)
+		t.endpoint()
+		return
+	}
+	c := r.choose(x, t.flow)
+	s.Trail, s.Gaps = c.trail, c.gaps
+	if c.route == nil {
+		s.Verdict, s.Decided, s.Reason = model.Drop, s.At, fmt.Sprintf("no route to %s", dst)
+		t.add(s)
+		t.end()
+		return
+	}
+	s.Decided = c.route.Ref
+	s.Reason = c.route.text()
+	s.Verdict = model.Pass
+	if !c.sure {
+		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("probably %s, but %s", c.route.text(), c.why)
+	}
+	t.hop(a, r, c, s, turns)
+}
+
+// hop judges the chosen route's next hop, and follows it.
+func (t *tracer) hop(a attachment, r *routing, c choice, s model.Step, turns int) {
+	e := c.route
+	switch e.Type {
+	case nextNone:
+		t.blackhole(a, r, c, s)
+	case nextVNet:
+		t.add(s)
+		t.toMember()
+	case nextPeering:
+		t.add(s)
+		t.peer(e)
+	case nextInternet:
+		t.add(s)
+		t.snat(a)
+	case nextService:
+		t.add(s)
+		t.endpoint()
+	case nextGateway:
+		t.gateway(a, e, s)
+	case nextAppliance:
+		t.appliance(a, e, s, turns)
+	default:
+		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("podpath does not know next hops of type %s (%s)", e.Type, e.text())
+		t.add(s)
+		t.endpoint()
+	}
+}
+
+// blackhole is a route to None: the fabric drops silently. For one of the
+// system's ranges it says what is missing.
+func (t *tracer) blackhole(a attachment, r *routing, c choice, s model.Step) {
+	e, x, dst := c.route, t.x, t.flow.Dst
+	if c.sure {
+		s.Verdict = model.Drop
+	}
+	if e.Source == sourceSystem {
+		s.Decided, s.Reason = x.missingRoute(a, r, dst)
+		s.Reason = fmt.Sprintf("%s; what is left is the %s", s.Reason, e.text())
+	} else {
+		s.Reason = fmt.Sprintf("%s: the network drops it silently", e.text())
+	}
+	t.add(s)
+	t.end()
+}
+
+// missingRoute says why a private destination is in no route, and what lacks it.
+func (x *Index) missingRoute(a attachment, r *routing, dst netip.Addr) (model.Ref, string) {
+	lacks, where := subnetRef(a.subnet), fmt.Sprintf("subnet %s has no route table with one", a.subnet.Name)
+	if r.doc != nil {
+		lacks, where = model.NewRef("routetable", r.doc.Name), fmt.Sprintf("route table %s has none", r.doc.Name)
+	}
+	if p := x.podByIP[dst]; p != nil {
+		return lacks, fmt.Sprintf("no route leads to the pods of node %s (%s): %s", p.Node, dst, where)
+	}
+	if v := x.vnetOf(a.subnet); v != nil {
+		for i := range v.Peerings {
+			p := &v.Peerings[i]
+			if q, ok := holder(p.RemotePrefixes, dst); ok && !connected(p) {
+				return model.NewRef("peering", v.Name, p.Name), fmt.Sprintf("%s is in peered network %s, but peering %s is %s", dst, q, p.Name, p.State)
+			}
+		}
+	}
+	if r.doc != nil && r.doc.DisablePropagation {
+		if q, ok := holder(r.bgp, dst); ok {
+			return lacks, fmt.Sprintf("%s is in %s, which the gateway has learned, but route table %s does not let learned routes in", dst, q, r.doc.Name)
+		}
+	}
+	return lacks, fmt.Sprintf("%s is in no network that the VNet knows", dst)
+}
+
+// toMember delivers to an address of the VNet (or of an overlay on it).
+func (t *tracer) toMember() {
+	x, dst := t.x, t.flow.Dst
+	if f := x.fwByIP[dst]; f != nil && f.doc.PrivateIP.Unmap() == dst {
+		t.toFirewall(f)
+		return
+	}
+	if lb := x.lbByIP[dst]; lb != nil {
+		t.add(model.Step{
+			Hop: model.HopLB, At: model.NewRef("loadbalancer", lb.Name), Title: "internal load balancer " + lb.Name,
+			Reason: "which backend it picks is not traced",
+		})
+		t.end()
+		return
+	}
+	a, ok := x.addrAttachment(dst)
+	if !ok {
+		t.add(model.Step{
+			Hop: model.HopEndpoint, At: model.NewRef("host", dst.String()), Title: dst.String(),
+			Reason: "it is in the VNet's range, but in no subnet that was read",
+			Gaps:   []model.Gap{x.gap("subnet", "subnet of "+dst.String(), "", "Microsoft.Network/virtualNetworks/subnets/read")},
+		})
+		t.end()
+		return
+	}
+	t.nsgsIn(a)
+	t.member, t.sent = &a, t.flow.Src
+	t.arrive(a)
+}
+
+// arrive is the last stretch: the far node, and the pod or machine itself.
+func (t *tracer) arrive(a attachment) {
+	x, dst := t.x, t.flow.Dst
+	if p := x.podByIP[dst]; p != nil {
+		if !t.sameNode() {
+			t.kernelIn(x.w.Kube.Nodes[p.Node])
+		}
+		t.arrivePod(p)
+		return
+	}
+	s := model.Step{Hop: model.HopEndpoint, At: cmp.Or(a.ref, model.NewRef("host", dst.String())), Title: dst.String()}
+	if n := x.nodeByIP[dst]; n != nil {
+		s.Hop, s.At, s.Title = model.HopNodeKernel, model.NewRef("node", n.Name), "node "+n.Name
+		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("it reaches node %s; whether something listens on port %d is for a probe to tell", n.Name, t.flow.DstPort)
+		if svc := x.nodePort(t.flow); svc != nil {
+			s.Trail = append(s.Trail, fmt.Sprintf("port %d is a node port of service/%s/%s", t.flow.DstPort, svc.Namespace, svc.Name))
+		}
+	} else if a.nic != nil {
+		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("it reaches network interface %s; whether that machine answers is for a probe to tell", a.nic.Name)
+	} else {
+		s.Reason = fmt.Sprintf("no network interface that was read has %s", dst)
+		s.Gaps = []model.Gap{x.gap("nic", "network interface with "+dst.String(), "", "Microsoft.Network/networkInterfaces/read")}
+	}
+	t.add(s)
+	t.end()
+}
+
+// endpoint is the far end outside: only a probe can tell whether it answers.
+func (t *tracer) endpoint() {
+	what := t.flow.Host
+	if what == "" && t.flow.Dst.IsValid() {
+		what = t.flow.Dst.String()
+	}
+	what = cmp.Or(what, "the internet")
+	s := model.Step{Hop: model.HopEndpoint, At: model.NewRef("host", strings.ToLower(what)), Title: dstText(t.flow)}
+	s.Verdict, s.Reason = model.Pass, "it lies outside what was read; whether it answers is for a probe to tell"
+	if platformAddr(t.flow.Dst) {
+		s.Reason = "it is a service of the platform on every node"
+	}
+	t.add(s)
+	t.end()
+}

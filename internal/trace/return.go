@@ -1,0 +1,169 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// wayBack judges the reply. NSGs and translations are stateful, so it mostly
+// finds back by itself; what can lose it is a source address that nobody knows,
+// an appliance on one direction only, and the node's own kernel.
+func (t *tracer) wayBack() {
+	if len(t.path.Steps) == 0 || t.flow.Dst == t.flow.Src {
+		return
+	}
+	t.backToFirewall()
+	t.backFromMember()
+	t.backIntoNode()
+}
+
+// backToFirewall is the firewall's reply to the source that it saw.
+func (t *tracer) backToFirewall() {
+	if t.through == nil || t.bare == nil {
+		return
+	}
+	src := t.entered
+	if _, inVNet := t.x.subnets.Lookup(src); inVNet || t.x.nodeByIP[src] != nil {
+		return
+	}
+	ref := model.NewRef("firewall", t.through.doc.Name)
+	t.back(model.Step{
+		Hop: model.HopMasquerade, At: ref, Title: "answer from firewall " + t.through.doc.Name, Verdict: model.Drop, Decided: t.bare.decided,
+		Reason: fmt.Sprintf("the firewall saw %s, a pod's own address that the VNet cannot route back: %s", src, t.bare.reason),
+	})
+}
+
+// backFromMember is the reply of a machine or pod in the VNet.
+func (t *tracer) backFromMember() {
+	m := t.member
+	if m == nil || m.subnet == nil || !t.sent.IsValid() {
+		return
+	}
+	x := t.x
+	back := model.Flow{Protocol: t.flow.Protocol, Src: t.flow.Dst, Dst: t.sent}
+	src := x.podByIP[t.sent]
+	if src != nil && x.podNetOf(x.w.Kube.Nodes[src.Node], t.sent) == netOverlay {
+		if t.bare != nil {
+			t.lostBare(*m)
+		}
+		return // between pods and nodes of an overlay Azure routes by itself
+	}
+	r := x.routingOf(m.subnet)
+	if r == nil {
+		return
+	}
+	c := r.choose(x, back)
+	if c.route == nil {
+		return
+	}
+	s := model.Step{Hop: model.HopRoute, At: subnetRef(m.subnet), Title: "routes of subnet " + m.subnet.Name + ", on the way back", Decided: c.route.Ref, Reason: c.route.text(), Gaps: c.gaps}
+	if !c.sure {
+		s.Reason = fmt.Sprintf("probably %s, but %s", c.route.text(), c.why)
+		t.back(s)
+		return
+	}
+	s.Verdict = model.Pass
+	t.judgeBack(&s, c.route, *m, r)
+	t.back(s)
+}
+
+func (t *tracer) judgeBack(s *model.Step, e *EffectiveRoute, m attachment, r *routing) {
+	x := t.x
+	switch {
+	case e.Type == nextNone && e.Source == sourceSystem:
+		s.Verdict = model.Drop
+		s.Decided, s.Reason = x.missingRoute(m, r, t.sent)
+		s.Reason = "the answer is lost: " + s.Reason
+	case e.Type == nextNone:
+		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("the answer is dropped: %s", e.text())
+	case e.Type == nextAppliance:
+		t.backByAppliance(s, e)
+	case t.kept && t.through != nil:
+		s.Verdict = model.Drop
+		s.Reason = fmt.Sprintf("the way there goes through firewall %s, the answer does not (%s): the firewall drops what follows, because it never saw it", t.through.doc.Name, e.text())
+	}
+}
+
+// backByAppliance judges a reply that is routed to an appliance.
+func (t *tracer) backByAppliance(s *model.Step, e *EffectiveRoute) {
+	x := t.x
+	if t.through != nil && t.through.doc.PrivateIP.Unmap() == e.NextHop {
+		return // the same firewall both ways
+	}
+	if n := x.nodeByIP[e.NextHop]; n != nil {
+		p := x.podByIP[t.sent]
+		if p == nil || p.Node == n.Name {
+			return // kubenet's route to the sender's node
+		}
+		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("the answer goes to node %s, but the pod is on %s: %s", n.Name, p.Node, e.text())
+		return
+	}
+	if f := x.fwByIP[e.NextHop]; f != nil {
+		s.Verdict = model.Drop
+		s.Reason = fmt.Sprintf("the answer goes through firewall %s, which has not seen the connection begin and drops it: %s", f.doc.Name, e.text())
+		return
+	}
+	s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("the answer goes through an appliance that the way there does not use: %s", e.text())
+}
+
+func (t *tracer) lostBare(m attachment) {
+	if t.x.podByIP[t.flow.Dst] != nil || t.x.nodeByIP[t.flow.Dst] != nil {
+		return
+	}
+	t.back(model.Step{
+		Hop: model.HopMasquerade, At: m.ref, Title: "answer from " + m.what, Verdict: model.Drop, Decided: t.bare.decided,
+		Reason: fmt.Sprintf("it answers to %s, an overlay address that only the cluster's own nodes can reach: %s", t.sent, t.bare.reason),
+	})
+}
+
+// backIntoNode is the reply at the sender's node: a packet that comes in by a
+// device that does not forward, or fails the reverse path check, is dropped.
+func (t *tracer) backIntoNode() {
+	facts := t.facts()
+	if facts == nil || t.sameNode() || t.org.node == nil {
+		return
+	}
+	dev := uplink(facts, t.org.node)
+	if dev == "" {
+		return
+	}
+	ref := t.nodeRef()
+	s := model.Step{Hop: model.HopNodeKernel, At: ref, Title: "kernel of " + string(ref) + ", answers", Verdict: model.Pass, Reason: "answers come in by " + dev}
+	pod := t.org.pod != nil && !t.org.pod.HostNetwork
+	if key, value, known := forwarding(facts, dev); pod && known && value == "0" {
+		s.Verdict, s.Decided = model.Drop, ref
+		s.Reason = fmt.Sprintf("%s = 0 on %s: answers come in by %s and are not forwarded to the pod", key, ref, dev)
+	} else if far := t.orig.Dst; far.IsValid() {
+		t.reversePath(&s, facts, dev, t.flow.Dst)
+	}
+	t.back(s)
+}
+
+// reversePath is rp_filter: strict, a packet is dropped unless the node would
+// send to its source by the device that it came in by. The larger of the
+// device's and the "all" setting counts.
+func (t *tracer) reversePath(s *model.Step, facts *model.NodeFacts, dev string, far netip.Addr) {
+	key, value := "net.ipv4.conf.all.rp_filter", facts.Sysctls["net.ipv4.conf.all.rp_filter"]
+	if v := facts.Sysctls["net.ipv4.conf."+dev+".rp_filter"]; v > value {
+		key, value = "net.ipv4.conf."+dev+".rp_filter", v
+	}
+	if value == "" || !far.IsValid() {
+		return
+	}
+	grown := facts.After["TcpExtIPReversePathFilter"] - facts.Counters["TcpExtIPReversePathFilter"]
+	if len(facts.After) > 0 && grown > 0 {
+		s.Trail = append(s.Trail, fmt.Sprintf("TcpExtIPReversePathFilter grew by %d while podpath probed", grown))
+	}
+	if value != "1" {
+		return
+	}
+	r, ok := kernelRoute(facts, netip.Addr{}, far, dev)
+	if !ok || r.Dev == "" || r.Dev == dev || strings.HasPrefix(r.Dev, "lo") {
+		return
+	}
+	s.Verdict, s.Decided = model.Drop, s.At
+	s.Reason = fmt.Sprintf("%s = 1 on %s: answers from %s come in by %s, but the route to it is by %s, so the kernel drops them", key, s.At, far, dev, r.Dev)
+}
