@@ -1,0 +1,41 @@
+package kube
+
+import (
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Client is a way to one cluster.
+type Client struct {
+	Set       kubernetes.Interface
+	Config    *rest.Config
+	Namespace string // the context's, or the one that a flag names
+}
+
+// Getter is what kubectl's flags are read through. cli-runtime's ConfigFlags is one.
+type Getter interface {
+	ToRESTConfig() (*rest.Config, error)
+	ToRawKubeConfigLoader() clientcmd.ClientConfig
+}
+
+// Connect makes a client from kubectl's flags. It sends nothing. The error is a *ConfigError.
+func Connect(flags Getter) (*Client, error) {
+	config, err := flags.ToRESTConfig()
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 100, 200 // one question is some thirty calls at once, then silence
+	config.UserAgent = rest.DefaultKubernetesUserAgent() + " podpath"
+	config.WarningHandler = rest.NoWarnings{}
+	set, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	return &Client{Set: set, Config: config, Namespace: namespace}, nil
+}

@@ -1,0 +1,378 @@
+package kube
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Options say how to read.
+type Options struct {
+	Namespace   string        // of names that have none; "" means default
+	Server      string        // URL of the API server, for messages
+	CallTimeout time.Duration // of one call; default 5 s
+	Full        bool          // read the whole cluster, however large
+}
+
+func (o Options) namespace(e model.Endpoint) string {
+	switch {
+	case e.Namespace != "":
+		return e.Namespace
+	case o.Namespace != "":
+		return o.Namespace
+	}
+	return metav1.NamespaceDefault
+}
+
+// Found is who the two sides of a question turned out to be.
+type Found struct {
+	From []model.Ref // pods, best first; a workload without pods; or a node
+	To   []model.Ref // the Service, pods or node inside the cluster; empty: outside
+}
+
+// maxFrom bounds how many pods of FROM are looked into one by one.
+const maxFrom = 5
+
+// Collect reads what the question needs into w. The error is about FROM, or a
+// TO that names an object: one that does not exist, that is ambiguous, or that
+// cannot be read at all (see Resolve). Everything else that fails is a Gap.
+func Collect(ctx context.Context, cs kubernetes.Interface, q model.Question, w *model.World, o Options) (Found, error) {
+	r := newReader(cs, w, o)
+	var found Found
+	var err error
+	if found.From, err = r.resolve(ctx, q.From, o.namespace(q.From)); err != nil {
+		return found, err
+	}
+	switch q.To.Kind {
+	case "host", "url", "ip", "internet", "":
+	default:
+		if found.To, err = r.resolve(ctx, q.To, o.namespace(q.To)); err != nil {
+			return found, err
+		}
+		if q.To.Kind == "service" {
+			found.To = []model.Ref{model.NewRef("service", o.namespace(q.To), q.To.Name)}
+		}
+	}
+
+	near := r.namespacesOf(q, found, o)
+	var work sync.WaitGroup
+	work.Go(func() { r.version() })
+	work.Go(func() { r.namespaces(ctx, near) })
+	work.Go(func() { r.nodes(ctx, found) })
+	work.Go(func() { r.pods(ctx, near, found, q.To.Addr) })
+	work.Go(func() { around(ctx, r, policies, near, r.listPolicies, r.keepPolicies) })
+	work.Go(func() { r.services(ctx, near, q.To.Addr) })
+	work.Go(func() { around(ctx, r, slices_, near, r.listSlices, r.keepSlices) })
+	work.Go(func() { around(ctx, r, deployments, near, r.listDeployments, r.keepDeployments) })
+	work.Go(func() {
+		around(ctx, r, daemonSets, append([]string{"calico-system"}, near...), r.listDaemonSets, r.keepDaemonSets)
+	})
+	work.Go(func() { r.configuration(ctx) })
+	for _, ref := range found.From[:min(maxFrom, len(found.From))] {
+		if ref.Kind() == "pod" {
+			work.Go(func() { r.environment(ctx, ref) })
+			work.Go(func() { r.owners(ctx, ref) })
+		}
+		work.Go(func() { r.events(ctx, ref) })
+	}
+	work.Wait()
+	lift(w)
+	if len(found.To) == 0 {
+		found.To = inCluster(w, q.To, o.namespace(q.From))
+	}
+	return found, ctx.Err()
+}
+
+// namespacesOf are the namespaces that the question is about, and kube-system,
+// where name service and network agents live.
+func (r *reader) namespacesOf(q model.Question, found Found, o Options) []string {
+	out := []string{metav1.NamespaceSystem}
+	add := func(ns string) {
+		if ns != "" && !slices.Contains(out, ns) {
+			out = append(out, ns)
+		}
+	}
+	for _, ref := range append(found.From, found.To...) {
+		if ref.Kind() != "node" {
+			add(ref.Part(0))
+		}
+	}
+	if q.From.Kind != "node" {
+		add(o.namespace(q.From))
+	}
+	for _, name := range serviceNames(q.To.Host, o.namespace(q.From)) {
+		add(name.Part(0))
+	}
+	return out
+}
+
+// serviceNames are the Services that a host name could mean inside the cluster.
+func serviceNames(host, namespace string) []model.Ref {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if _, err := netip.ParseAddr(host); host == "" || err == nil {
+		return nil
+	}
+	parts := strings.Split(host, ".")
+	if i := slices.Index(parts, "svc"); i >= 2 {
+		parts = parts[i-2 : i] // a pod's name may stand before the Service's
+	}
+	switch len(parts) {
+	case 1:
+		return []model.Ref{model.NewRef("service", namespace, parts[0])}
+	case 2:
+		return []model.Ref{model.NewRef("service", parts[1], parts[0])}
+	}
+	return nil
+}
+
+// inCluster finds who a host name or an address means inside the cluster.
+func inCluster(w *model.World, e model.Endpoint, namespace string) []model.Ref {
+	for _, name := range serviceNames(e.Host, namespace) {
+		if w.Kube.Services[name] != nil {
+			return []model.Ref{name}
+		}
+	}
+	if !e.Addr.IsValid() {
+		return nil
+	}
+	var out []model.Ref
+	for ref, s := range w.Kube.Services {
+		if slices.Contains(s.ClusterIPs, e.Addr) || slices.Contains(s.ExternalIPs, e.Addr) || slices.Contains(s.LoadBalancerIPs, e.Addr) {
+			out = append(out, ref)
+		}
+	}
+	for ref, p := range w.Kube.Pods {
+		if !p.HostNetwork && slices.Contains(p.IPs, e.Addr) && p.Phase != "Succeeded" && p.Phase != "Failed" {
+			out = append(out, ref)
+		}
+	}
+	for name, n := range w.Kube.Nodes {
+		if slices.Contains(n.InternalIPs, e.Addr) || slices.Contains(n.ExternalIPs, e.Addr) {
+			out = append(out, model.NewRef("node", name))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// version asks the API server what it is. client-go gives this call no context; its client has a deadline of its own.
+func (r *reader) version() {
+	v, err := r.cs.Discovery().ServerVersion()
+	if err != nil {
+		return // nothing depends on it, and whatever is wrong shows elsewhere
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.w.Kube.Version = v.GitVersion
+}
+
+func (r *reader) namespaces(ctx context.Context, near []string) {
+	_, err := paged(ctx, r, "", metav1.ListOptions{}, false, r.listNamespaces, r.keepNamespaces)
+	if err == nil {
+		r.complete("namespace", true)
+		return
+	}
+	all := true
+	for _, name := range near {
+		err := r.call(ctx, func(ctx context.Context) error {
+			n, err := r.cs.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+			if err == nil {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.w.Kube.Namespaces[name] = convertNamespace(n)
+			}
+			return err
+		})
+		if err != nil && !apierrors.IsNotFound(err) {
+			r.failed("get", namespaces, "", name, err)
+			all = false
+		}
+	}
+	r.complete("namespace", all)
+}
+
+func (r *reader) complete(kind string, all bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.w.Read[kind] = all
+}
+
+// nodes reads all nodes, or where that is not allowed those of FROM and TO.
+func (r *reader) nodes(ctx context.Context, found Found) {
+	_, err := paged(ctx, r, "", metav1.ListOptions{}, false, r.listNodes, r.keepNodes)
+	if err == nil {
+		r.complete("node", true)
+		return
+	}
+	r.failed("list", nodes, "", "", err)
+	r.mu.Lock()
+	var names []string
+	for _, ref := range append(slices.Clone(found.From), found.To...) {
+		if p := r.w.Kube.Pods[ref]; p != nil && p.Node != "" && !slices.Contains(names, p.Node) {
+			names = append(names, p.Node)
+		}
+	}
+	r.mu.Unlock()
+	for _, name := range names[:min(len(names), maxFrom)] {
+		err := r.call(ctx, func(ctx context.Context) error {
+			n, err := r.cs.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+			if err == nil {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.w.Kube.Nodes[name] = convertNode(n)
+			}
+			return err
+		})
+		if err != nil {
+			r.failed("get", nodes, "", name, err)
+		}
+	}
+}
+
+// pods reads the pods around the question; in a large cluster those that share
+// FROM's nodes too (one of them is a vantage point), and whoever has TO's address.
+func (r *reader) pods(ctx context.Context, near []string, found Found, to netip.Addr) {
+	all := around(ctx, r, pods, near, r.listPods, r.keepPods)
+	r.mu.Lock()
+	known := len(r.w.Kube.Pods)
+	var names []string
+	for _, ref := range found.From[:min(maxFrom, len(found.From))] {
+		if p := r.w.Kube.Pods[ref]; p != nil && p.Node != "" && !slices.Contains(names, p.Node) {
+			names = append(names, p.Node)
+		}
+	}
+	r.mu.Unlock()
+	if all && known < pageSize || r.full {
+		return // the whole cluster was one page
+	}
+	for _, name := range names {
+		// Nice to have: not being allowed to is no gap of the question's.
+		_, _ = paged(ctx, r, "", metav1.ListOptions{FieldSelector: "spec.nodeName=" + name}, true, r.listPods, r.keepPods)
+	}
+	if to.IsValid() {
+		o := metav1.ListOptions{FieldSelector: "status.podIP=" + to.String()}
+		if _, err := paged(ctx, r, "", o, false, r.listPods, r.keepPods); err != nil {
+			r.failed("list", pods, "", "", err)
+			r.complete("pod", false)
+		}
+	}
+}
+
+// services reads the Services around the question; all of them when TO is an address that could be one's.
+func (r *reader) services(ctx context.Context, near []string, to netip.Addr) {
+	if !to.IsValid() {
+		around(ctx, r, services, near, r.listServices, r.keepServices)
+		return
+	}
+	if _, err := paged(ctx, r, "", metav1.ListOptions{}, false, r.listServices, r.keepServices); err == nil {
+		r.complete("service", true)
+		return
+	} else {
+		r.failed("list", services, "", "", err)
+	}
+	for _, ns := range near {
+		_, _ = paged(ctx, r, ns, metav1.ListOptions{}, false, r.listServices, r.keepServices)
+	}
+}
+
+// networkMaps are the ConfigMaps of kube-system that shape name service and masquerading.
+var networkMaps = []string{
+	"coredns", "coredns-custom", "node-local-dns", "kube-proxy", "cilium-config",
+	"azure-ip-masq-agent-config", "azure-ip-masq-agent-config-reconciled", "ip-masq-agent",
+}
+
+func (r *reader) configuration(ctx context.Context) {
+	var mu sync.Mutex
+	all := true
+	var work sync.WaitGroup
+	for _, name := range networkMaps {
+		work.Go(func() {
+			data, err := r.configMap(ctx, metav1.NamespaceSystem, name)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				all = false
+				return
+			}
+			if data != nil {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.w.Kube.ConfigMaps[model.NewRef("configmap", metav1.NamespaceSystem, name)] = data
+			}
+		})
+	}
+	work.Wait()
+	r.complete("configmap", all)
+}
+
+// owners reads a pod's controllers, step by step upwards.
+func (r *reader) owners(ctx context.Context, pod model.Ref) {
+	r.mu.Lock()
+	owner := r.w.Kube.Pods[pod].Owner
+	r.mu.Unlock()
+	for range 3 {
+		kind := owner.Kind()
+		switch kind {
+		case "deployment", "statefulset", "daemonset", "replicaset", "job", "cronjob":
+		default:
+			return // a custom controller, or none
+		}
+		w, x, err := r.workloadOf(ctx, kind, owner.Part(0), owner.Part(1))
+		if err != nil {
+			if !apierrors.IsNotFound(err) {
+				r.failed("get", x, owner.Part(0), owner.Part(1), err)
+			}
+			return
+		}
+		owner = w.Owner
+	}
+}
+
+// events reads the events about an object, and about the node that it runs on.
+func (r *reader) events(ctx context.Context, ref model.Ref) {
+	type about struct{ kind, namespace, name string }
+	var objects []about
+	switch ref.Kind() {
+	case "node":
+		objects = []about{{"Node", metav1.NamespaceDefault, ref.Name()}}
+	case "pod":
+		objects = []about{{"Pod", ref.Part(0), ref.Part(1)}}
+		r.mu.Lock()
+		if node := r.w.Kube.Pods[ref].Node; node != "" {
+			objects = append(objects, about{"Node", metav1.NamespaceDefault, node})
+		}
+		r.mu.Unlock()
+	default: // a workload without pods: it says why it has none
+		objects = []about{{"", ref.Part(0), ref.Part(1)}}
+	}
+	for _, a := range objects {
+		selector := "involvedObject.name=" + a.name
+		if a.kind != "" {
+			selector += ",involvedObject.kind=" + a.kind
+		}
+		list := func(ctx context.Context, ns string, o metav1.ListOptions) (*corev1.EventList, error) {
+			return r.cs.CoreV1().Events(ns).List(ctx, o)
+		}
+		_, err := paged(ctx, r, a.namespace, metav1.ListOptions{FieldSelector: selector}, true, list, func(l *corev1.EventList) {
+			for i := range l.Items {
+				e := convertEvent(&l.Items[i])
+				if l.Items[i].InvolvedObject.Name == a.name && !slices.Contains(r.w.Kube.Events, e) {
+					r.w.Kube.Events = append(r.w.Kube.Events, e)
+				}
+			}
+		})
+		if err != nil {
+			r.failed("list", events, a.namespace, "", err)
+		}
+	}
+}
