@@ -403,7 +403,7 @@ func (c *collector) finish() {
 		{"subnet", []string{"nic"}}, {"vnet", []string{"subnet"}}, {"peering", []string{"vnet"}},
 		{"nsg", []string{"subnet", "nic"}}, {"asg", []string{"nsg"}}, {"routetable", []string{"subnet"}}, {"natgateway", []string{"subnet"}},
 		{"publicip", []string{"loadbalancer", "natgateway", "nic"}},
-		{"firewall", []string{"routetable", "vnet"}}, {"firewallpolicy", []string{"firewall"}}, {"gateway", []string{"vnet"}},
+		{"firewall", []string{"routetable", "vnet"}}, {"firewallpolicy", []string{"firewall"}}, {"vnetgateway", []string{"vnet"}},
 	}
 	if c.o.Host != "" {
 		through = append(through, struct {

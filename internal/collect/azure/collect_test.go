@@ -256,7 +256,7 @@ func TestCollectFollowsEverything(t *testing.T) {
 	if got := gapText(w); got != want {
 		t.Errorf("gaps:\n%s\nwant:\n%s", got, want)
 	}
-	for _, kind := range []string{"cluster", "vmss", "nic", "subnet", "vnet", "nsg", "routetable", "natgateway", "firewall", "firewallpolicy", "gateway", "loadbalancer"} {
+	for _, kind := range []string{"cluster", "vmss", "nic", "subnet", "vnet", "nsg", "routetable", "natgateway", "firewall", "firewallpolicy", "vnetgateway", "loadbalancer"} {
 		if !w.Read[kind] {
 			t.Errorf("%s is not said to be complete", kind)
 		}

@@ -215,7 +215,7 @@ func (c *collector) gateways(ctx context.Context) {
 				return c.keep(ctx, id, typ, x)
 			})
 			if err != nil && certain[group] {
-				c.failed("gateway", path, typ, err)
+				c.failed("vnetgateway", path, typ, err)
 			}
 			for _, id := range ids {
 				c.learned(ctx, id)
@@ -256,7 +256,7 @@ func (c *collector) learned(ctx context.Context, id string) {
 		return x.err()
 	})
 	if err != nil {
-		c.failed("gateway", id, typ, err)
+		c.failed("vnetgateway", id, typ, err)
 		return
 	}
 	c.mu.Lock()

@@ -34,37 +34,67 @@ func (o Options) namespace(e model.Endpoint) string {
 	return metav1.NamespaceDefault
 }
 
-// Found is who the two sides of a question turned out to be.
-type Found struct {
-	From []model.Ref // pods, best first; a workload without pods; or a node
-	To   []model.Ref // the Service, pods or node inside the cluster; empty: outside
+// From is who asks: a pod, or a node, or neither when FROM is outside the cluster.
+type From struct {
+	Pod  *model.Pod
+	Node string      // the pod's, or the one that was named
+	Addr netip.Addr  // what it sends from, when it has one
+	Pods []model.Ref // all pods that FROM means, best first; Pod is the first
+	Idle model.Ref   // a workload that has no pods at all, and so cannot connect
+	To   []model.Ref // the Service, pods or node inside the cluster that TO means; empty: outside
+}
+
+// Ref names who asks.
+func (f From) Ref() model.Ref {
+	switch {
+	case f.Pod != nil:
+		return f.Pod.Ref()
+	case f.Idle != "":
+		return f.Idle
+	case f.Node != "":
+		return model.NewRef("node", f.Node)
+	}
+	return ""
 }
 
 // maxFrom bounds how many pods of FROM are looked into one by one.
 const maxFrom = 5
 
-// Collect reads what the question needs into w. The error is about FROM, or a
-// TO that names an object: one that does not exist, that is ambiguous, or that
-// cannot be read at all (see Resolve). Everything else that fails is a Gap.
-func Collect(ctx context.Context, cs kubernetes.Interface, q model.Question, w *model.World, o Options) (Found, error) {
+// Collect reads what the question needs into w, and fills in the namespaces
+// that the question left out. The error is about FROM, or a TO that names an
+// object: one that does not exist, that is ambiguous, or that cannot be read at
+// all (see Resolve). Everything else that fails is a Gap.
+func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Question, w *model.World) (From, error) {
 	r := newReader(cs, w, o)
-	var found Found
+	var found found
 	var err error
-	if found.From, err = r.resolve(ctx, q.From, o.namespace(q.From)); err != nil {
-		return found, err
+	for _, side := range []struct {
+		e    *model.Endpoint
+		refs *[]model.Ref
+	}{{&q.From, &found.from}, {&q.To, &found.to}} {
+		switch side.e.Kind {
+		case "host", "url", "internet":
+			continue
+		case "ip":
+			if side.e == &q.To {
+				continue // looked up among what is read anyway
+			}
+		case "node":
+		default:
+			side.e.Namespace = o.namespace(*side.e)
+		}
+		if side.e.Kind == "" && side.e.Name == "" {
+			continue
+		}
+		if *side.refs, err = r.resolve(ctx, *side.e, side.e.Namespace); err != nil {
+			return From{}, err
+		}
 	}
-	switch q.To.Kind {
-	case "host", "url", "ip", "internet", "":
-	default:
-		if found.To, err = r.resolve(ctx, q.To, o.namespace(q.To)); err != nil {
-			return found, err
-		}
-		if q.To.Kind == "service" {
-			found.To = []model.Ref{model.NewRef("service", o.namespace(q.To), q.To.Name)}
-		}
+	if q.To.Kind == "service" {
+		found.to = []model.Ref{model.NewRef("service", q.To.Namespace, q.To.Name)}
 	}
 
-	near := r.namespacesOf(q, found, o)
+	near := namespacesOf(q, found, o)
 	var work sync.WaitGroup
 	work.Go(func() { r.version() })
 	work.Go(func() { r.namespaces(ctx, near) })
@@ -78,7 +108,7 @@ func Collect(ctx context.Context, cs kubernetes.Interface, q model.Question, w *
 		around(ctx, r, daemonSets, append([]string{"calico-system"}, near...), r.listDaemonSets, r.keepDaemonSets)
 	})
 	work.Go(func() { r.configuration(ctx) })
-	for _, ref := range found.From[:min(maxFrom, len(found.From))] {
+	for _, ref := range found.from[:min(maxFrom, len(found.from))] {
 		if ref.Kind() == "pod" {
 			work.Go(func() { r.environment(ctx, ref) })
 			work.Go(func() { r.owners(ctx, ref) })
@@ -87,22 +117,50 @@ func Collect(ctx context.Context, cs kubernetes.Interface, q model.Question, w *
 	}
 	work.Wait()
 	lift(w)
-	if len(found.To) == 0 {
-		found.To = inCluster(w, q.To, o.namespace(q.From))
+	if len(found.to) == 0 {
+		found.to = inCluster(w, q.To, o.namespace(q.From))
 	}
-	return found, ctx.Err()
+	return found.who(w), ctx.Err()
+}
+
+// found is what the two sides of a question resolved to.
+type found struct{ from, to []model.Ref }
+
+// who turns the references into the asking side.
+func (f found) who(w *model.World) From {
+	out := From{To: f.to}
+	for _, ref := range f.from {
+		switch p := w.Kube.Pods[ref]; {
+		case ref.Kind() == "node":
+			out.Node = ref.Name()
+		case p == nil:
+			out.Idle = ref
+		default:
+			out.Pods = append(out.Pods, ref)
+			if out.Pod == nil {
+				out.Pod, out.Node = p, p.Node
+			}
+		}
+	}
+	switch n := w.Kube.Nodes[out.Node]; {
+	case out.Pod != nil && len(out.Pod.IPs) > 0:
+		out.Addr = out.Pod.IPs[0]
+	case out.Pod == nil && n != nil && len(n.InternalIPs) > 0:
+		out.Addr = n.InternalIPs[0]
+	}
+	return out
 }
 
 // namespacesOf are the namespaces that the question is about, and kube-system,
 // where name service and network agents live.
-func (r *reader) namespacesOf(q model.Question, found Found, o Options) []string {
+func namespacesOf(q *model.Question, found found, o Options) []string {
 	out := []string{metav1.NamespaceSystem}
 	add := func(ns string) {
 		if ns != "" && !slices.Contains(out, ns) {
 			out = append(out, ns)
 		}
 	}
-	for _, ref := range append(found.From, found.To...) {
+	for _, ref := range append(found.from, found.to...) {
 		if ref.Kind() != "node" {
 			add(ref.Part(0))
 		}
@@ -208,7 +266,7 @@ func (r *reader) complete(kind string, all bool) {
 }
 
 // nodes reads all nodes, or where that is not allowed those of FROM and TO.
-func (r *reader) nodes(ctx context.Context, found Found) {
+func (r *reader) nodes(ctx context.Context, found found) {
 	_, err := paged(ctx, r, "", metav1.ListOptions{}, false, r.listNodes, r.keepNodes)
 	if err == nil {
 		r.complete("node", true)
@@ -217,7 +275,7 @@ func (r *reader) nodes(ctx context.Context, found Found) {
 	r.failed("list", nodes, "", "", err)
 	r.mu.Lock()
 	var names []string
-	for _, ref := range append(slices.Clone(found.From), found.To...) {
+	for _, ref := range append(slices.Clone(found.from), found.to...) {
 		if p := r.w.Kube.Pods[ref]; p != nil && p.Node != "" && !slices.Contains(names, p.Node) {
 			names = append(names, p.Node)
 		}
@@ -241,12 +299,12 @@ func (r *reader) nodes(ctx context.Context, found Found) {
 
 // pods reads the pods around the question; in a large cluster those that share
 // FROM's nodes too (one of them is a vantage point), and whoever has TO's address.
-func (r *reader) pods(ctx context.Context, near []string, found Found, to netip.Addr) {
+func (r *reader) pods(ctx context.Context, near []string, found found, to netip.Addr) {
 	all := around(ctx, r, pods, near, r.listPods, r.keepPods)
 	r.mu.Lock()
 	known := len(r.w.Kube.Pods)
 	var names []string
-	for _, ref := range found.From[:min(maxFrom, len(found.From))] {
+	for _, ref := range found.from[:min(maxFrom, len(found.from))] {
 		if p := r.w.Kube.Pods[ref]; p != nil && p.Node != "" && !slices.Contains(names, p.Node) {
 			names = append(names, p.Node)
 		}
