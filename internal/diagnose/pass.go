@@ -19,6 +19,9 @@ type Pass struct {
 	Case  *model.Case
 	Trace func(model.Flow) model.Path // predicts any further flow in the same world
 
+	// Required are the endpoints that AKS itself needs, what was read merged with what is known.
+	Required func() []model.RequiredEndpoint
+
 	view *view
 	rule *Rule
 }

@@ -1,0 +1,116 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// atFirewall calls f for each way that a firewall's rules end.
+func atFirewall(p *diagnose.Pass, f func(diagnose.Way, *model.Step)) {
+	p.Broken(model.HopAppliance, func(w diagnose.Way, step *model.Step) {
+		if kind := step.Decided.Kind(); kind == "firewallpolicy" || kind == "firewall" && step.Decided.Part(1) != "" {
+			f(w, step)
+		}
+	})
+}
+
+// byName says that the firewall refused because of a name (it answers then),
+// rather than dropping by address and port.
+func byName(step *model.Step) bool { return step.Verdict == model.Reject }
+
+// untranslated says that the firewall's rules let the packet pass, and its
+// private ranges keep it from translating the source.
+func untranslated(step *model.Step) bool { return strings.Contains(step.Reason, "source translation") }
+
+// policyOf finds a firewall policy, or nil.
+func policyOf(p *diagnose.Pass, ref model.Ref) *model.FirewallPolicy {
+	for _, id := range sortedKeys(p.Case.World.Azure.FirewallPolicies) {
+		if fp := p.Case.World.Azure.FirewallPolicies[id]; strings.EqualFold(fp.Name, ref.Part(0)) {
+			return fp
+		}
+	}
+	return nil
+}
+
+// collectionFor is the group and collection that a new allow rule of a kind
+// would go to: one that allows and already holds rules of the kind.
+func collectionFor(policy *model.FirewallPolicy, kind string) (group, collection string) {
+	for _, g := range policy.Groups {
+		for _, c := range g.Collections {
+			if !strings.EqualFold(c.Action, "Allow") {
+				continue
+			}
+			for _, r := range c.Rules {
+				if r.Kind == kind {
+					group, collection = g.Name, c.Name
+				}
+			}
+		}
+	}
+	return group, collection
+}
+
+// allowInPolicy is the command that adds a rule for the flow to the policy.
+func allowInPolicy(p *diagnose.Pass, policy *model.FirewallPolicy, in model.Flow, application bool) []diagnose.Command {
+	source := in.Src.String()
+	if s := p.Subnet(in.Src); s != nil && len(s.Prefixes) > 0 {
+		source = s.Prefixes[0].String()
+	}
+	kind := "network"
+	if application {
+		kind = "application"
+	}
+	group, collection := collectionFor(policy, kind)
+	args := []string{"--policy-name", policy.Name}
+	verb := "network firewall policy rule-collection-group collection rule add"
+	if group == "" {
+		verb = "network firewall policy rule-collection-group collection add-filter-collection"
+		group, collection = "DefaultNetworkRuleCollectionGroup", "allow-"+kind
+		if len(policy.Groups) > 0 {
+			group = policy.Groups[len(policy.Groups)-1].Name
+		}
+		args = append(args, "--action", "Allow", "--collection-priority", "1000")
+	}
+	args = append(args, "--rule-collection-group-name", group, "--collection-name", collection, "--source-addresses", source)
+	if application {
+		name := firstOf(in.Host, p.Host())
+		protocol := "Https"
+		if in.Scheme == "http" || in.DstPort == 80 {
+			protocol = "Http"
+		}
+		args = append(args, "--name", "allow-"+name, "--rule-type", "ApplicationRule", "--protocols", fmt.Sprintf("%s=%d", protocol, in.DstPort), "--target-fqdns", name)
+	} else {
+		args = append(args, "--name", fmt.Sprintf("allow-%s-%d", in.Protocol, in.DstPort), "--rule-type", "NetworkRule", "--ip-protocols", upper(in.Protocol),
+			"--destination-addresses", in.Dst.String(), "--destination-ports", fmt.Sprint(in.DstPort))
+	}
+	return []diagnose.Command{{
+		Text: "Allow it in the policy (a change takes minutes to come into force)", Line: diagnose.Az(verb, policy.ID, args...), Verify: again(p),
+	}}
+}
+
+// denyingRule tells a rule that denies from the lack of one that allows.
+func denyingRule(step *model.Step) string { return step.Decided.Part(1) }
+
+// requiredName says whether a name is one that AKS itself needs, and for what.
+func requiredName(p *diagnose.Pass, host string) (string, bool) {
+	if p.Required == nil {
+		return "", false
+	}
+	for _, e := range p.Required() {
+		if matchesDomain(e.Domain, host) {
+			return e.Category, true
+		}
+	}
+	return "", false
+}
+
+func matchesDomain(pattern, host string) bool {
+	pattern, host = lower(strings.TrimSuffix(pattern, ".")), lower(strings.TrimSuffix(host, "."))
+	if rest, ok := strings.CutPrefix(pattern, "*"); ok {
+		return host != "" && strings.HasSuffix(host, rest) && len(host) > len(rest)
+	}
+	return host != "" && pattern == host
+}
