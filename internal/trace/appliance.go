@@ -112,7 +112,7 @@ func (t *tracer) machine(a attachment, e *EffectiveRoute, at nicAddr, turns int)
 	if r := x.routingOf(m.subnet); r != nil {
 		if c := r.choose(x, t.flow); c.sure && c.route != nil && c.route.Type == nextAppliance && c.route.NextHop == e.NextHop {
 			t.add(model.Step{
-				Hop: model.HopRoute, At: subnetRef(m.subnet), Title: "routes of subnet " + m.subnet.Name, Verdict: model.Drop, Decided: c.route.Ref,
+				Hop: model.HopRoute, At: x.subnetRef(m.subnet), Title: "routes of subnet " + m.subnet.Name, Verdict: model.Drop, Decided: c.route.Ref,
 				Reason: fmt.Sprintf("the appliance is in subnet %s, whose own table sends the packet back to it: %s", m.subnet.Name, c.route.text()),
 			})
 			t.end()
@@ -255,13 +255,13 @@ func (t *tracer) beyondFirewall(f *firewall, turns int) {
 	}
 	a := attachment{what: "firewall " + f.doc.Name, ref: model.NewRef("firewall", f.doc.Name), subnet: subnet}
 	if c.route.Type == nextInternet { // not sure: say so, then go on
-		t.add(model.Step{Hop: model.HopRoute, At: subnetRef(subnet), Title: "routes of subnet " + subnet.Name, Decided: c.route.Ref, Reason: "probably " + c.route.text() + ", but " + c.why, Gaps: c.gaps})
+		t.add(model.Step{Hop: model.HopRoute, At: x.subnetRef(subnet), Title: "routes of subnet " + subnet.Name, Decided: c.route.Ref, Reason: "probably " + c.route.text() + ", but " + c.why, Gaps: c.gaps})
 		t.firewallSNAT(f, subnet)
 		return
 	}
 	if c.route.Type == nextAppliance && c.route.NextHop == private {
 		t.add(model.Step{
-			Hop: model.HopRoute, At: subnetRef(subnet), Title: "routes of subnet " + subnet.Name, Verdict: model.Drop, Decided: c.route.Ref,
+			Hop: model.HopRoute, At: x.subnetRef(subnet), Title: "routes of subnet " + subnet.Name, Verdict: model.Drop, Decided: c.route.Ref,
 			Reason: fmt.Sprintf("the firewall's own subnet sends the packet back to it: %s", c.route.text()),
 		})
 		t.end()

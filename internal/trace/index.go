@@ -319,8 +319,12 @@ func segment(id, kind string) string {
 }
 
 // subnetRef is subnet/VNET/NAME.
-func subnetRef(s *model.Subnet) model.Ref {
-	return model.NewRef("subnet", segment(s.ID, "virtualNetworks"), cmp.Or(s.Name, lastOf(s.ID)))
+func (x *Index) subnetRef(s *model.Subnet) model.Ref {
+	vnet := segment(s.ID, "virtualNetworks")
+	if v := x.vnetOf(s); v != nil {
+		vnet = cmp.Or(v.Name, vnet)
+	}
+	return model.NewRef("subnet", vnet, cmp.Or(s.Name, lastOf(s.ID)))
 }
 
 // ipConfigKey makes the ids of an ip configuration comparable: Azure writes them in any case.

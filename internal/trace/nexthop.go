@@ -20,9 +20,11 @@ func (t *tracer) leave(_ *backends, _ *backend) {
 		return
 	}
 	if !x.az.Found {
-		gap := x.gap("azure", "the network beyond the nodes", "", "")
-		if gap.Reason == "it was not read" {
-			gap.Reason = "no Azure document was read: the cluster is not on Azure, or podpath may not read there"
+		gap := model.Gap{What: "the network beyond the nodes", Reason: "no Azure document was read: the cluster is not on Azure, or podpath may not read there"}
+		for _, g := range x.w.Gaps {
+			if g.What == "Azure" || g.What == "managed cluster" {
+				gap = g
+			}
 		}
 		t.add(model.Step{
 			Hop: model.HopRoute, At: t.nodeRef(), Title: "network beyond the node",
@@ -65,7 +67,7 @@ func (t *tracer) noSubnet(a attachment) {
 // route picks the next hop and goes there.
 func (t *tracer) route(a attachment, turns int) {
 	x, dst := t.x, t.flow.Dst
-	s := model.Step{Hop: model.HopRoute, At: subnetRef(a.subnet), Title: "routes of subnet " + a.subnet.Name}
+	s := model.Step{Hop: model.HopRoute, At: x.subnetRef(a.subnet), Title: "routes of subnet " + a.subnet.Name}
 	if platformAddr(dst) {
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("%s is the platform's own address: user-defined routes do not apply", dst)
 		t.add(s)
@@ -150,7 +152,7 @@ func (t *tracer) blackhole(a attachment, r *routing, c choice, s model.Step) {
 
 // missingRoute says why a private destination is in no route, and what lacks it.
 func (x *Index) missingRoute(a attachment, r *routing, dst netip.Addr) (model.Ref, string) {
-	lacks, where := subnetRef(a.subnet), fmt.Sprintf("subnet %s has no route table with one", a.subnet.Name)
+	lacks, where := x.subnetRef(a.subnet), fmt.Sprintf("subnet %s has no route table with one", a.subnet.Name)
 	if r.doc != nil {
 		lacks, where = model.NewRef("routetable", r.doc.Name), fmt.Sprintf("route table %s has none", r.doc.Name)
 	}

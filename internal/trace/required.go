@@ -112,7 +112,7 @@ func (x *Index) CheckRequired() []RequiredResult {
 		a := x.nodeAttachment(n)
 		var subnet model.Ref
 		if a.subnet != nil {
-			subnet = subnetRef(a.subnet)
+			subnet = x.subnetRef(a.subnet)
 		}
 		for _, e := range x.required {
 			for _, port := range e.Ports {

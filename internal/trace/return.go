@@ -59,7 +59,7 @@ func (t *tracer) backFromMember() {
 	if c.route == nil {
 		return
 	}
-	s := model.Step{Hop: model.HopRoute, At: subnetRef(m.subnet), Title: "routes of subnet " + m.subnet.Name + ", on the way back", Decided: c.route.Ref, Reason: c.route.text(), Gaps: c.gaps}
+	s := model.Step{Hop: model.HopRoute, At: x.subnetRef(m.subnet), Title: "routes of subnet " + m.subnet.Name + ", on the way back", Decided: c.route.Ref, Reason: c.route.text(), Gaps: c.gaps}
 	if !c.sure {
 		s.Reason = fmt.Sprintf("probably %s, but %s", c.route.text(), c.why)
 		t.back(s)

@@ -132,7 +132,7 @@ func (r *routing) insert(e *EffectiveRoute) {
 }
 
 func (x *Index) systemRoutes(r *routing, s *model.Subnet, v *model.VNet) {
-	prefixes, ref := s.Prefixes, subnetRef(s)
+	prefixes, ref := s.Prefixes, x.subnetRef(s)
 	if v != nil {
 		prefixes, ref = v.Prefixes, model.NewRef("vnet", v.Name)
 	} else {
@@ -157,10 +157,10 @@ func (x *Index) systemRoutes(r *routing, s *model.Subnet, v *model.VNet) {
 		}
 	}
 	for _, p := range systemNone {
-		system(p, nextNone, subnetRef(s))
+		system(p, nextNone, x.subnetRef(s))
 	}
-	system(netip.MustParsePrefix("0.0.0.0/0"), nextInternet, subnetRef(s))
-	system(netip.MustParsePrefix("::/0"), nextInternet, subnetRef(s))
+	system(netip.MustParsePrefix("0.0.0.0/0"), nextInternet, x.subnetRef(s))
+	system(netip.MustParsePrefix("::/0"), nextInternet, x.subnetRef(s))
 }
 
 // bgpRoutes adds what a gateway of the VNet (or of a peer that lends it) has
@@ -247,6 +247,17 @@ func (r *routing) choose(x *Index, f model.Flow) choice {
 		c.gaps = r.gaps
 	}
 	return c
+}
+
+// userHolds is the length of the longest user-defined route for an address, -1 without one.
+func (r *routing) userHolds(a netip.Addr) int {
+	bits := -1
+	for _, u := range r.user {
+		if u.Prefix.IsValid() && u.Prefix.Contains(a) {
+			bits = max(bits, u.Prefix.Bits())
+		}
+	}
+	return bits
 }
 
 // preferSystem lets the VNet's own and peering routes win over more specific BGP routes.

@@ -313,7 +313,7 @@ func (x *Index) defaultOutbound(a attachment, pools []lbMembership) Egress {
 		e.Trail = append(e.Trail, "membership of a Standard load balancer takes default outbound access away")
 	default:
 		return Egress{
-			Verdict: model.Pass, Hop: model.HopSNAT, Decided: subnetRef(a.subnet),
+			Verdict: model.Pass, Hop: model.HopSNAT, Decided: x.subnetRef(a.subnet),
 			Reason: fmt.Sprintf("default outbound access of subnet %s: an address that nobody owns and that may change", a.subnet.Name),
 			Trail:  []string{e.Reason},
 		}
@@ -323,7 +323,7 @@ func (x *Index) defaultOutbound(a attachment, pools []lbMembership) Egress {
 
 // lacking names what should give egress, by what the cluster is meant to use.
 func (x *Index) lacking(a attachment, pools []lbMembership) (model.Ref, model.Hop, string) {
-	subnet, kind := subnetRef(a.subnet), ""
+	subnet, kind := x.subnetRef(a.subnet), ""
 	if c := x.az.Cluster; c != nil {
 		kind = cmp.Or(strings.ToLower(c.OutboundType), "loadbalancer")
 	}
@@ -376,7 +376,7 @@ func (t *tracer) cannotTranslate(a attachment, e Egress) bool {
 func (t *tracer) addEgress(a attachment, e Egress) {
 	at := e.Device
 	if at == "" {
-		at = subnetRef(a.subnet)
+		at = t.x.subnetRef(a.subnet)
 	}
 	s := model.Step{
 		Hop: e.Hop, At: at, Title: "source address translation of subnet " + a.subnet.Name,

@@ -24,7 +24,13 @@ func (x *Index) inTag(tag string, a netip.Addr, f model.Flow, at *model.Subnet, 
 		if in == maybe {
 			return maybe, why
 		}
-		return triOf(in == no && !privateAddr(a) && !platformAddr(a)), ""
+		if in == no && !privateAddr(a) && !platformAddr(a) {
+			if r := x.routingOf(at); r != nil && r.userHolds(a) > 0 {
+				return maybe, "a user-defined route for it may take it out of tag Internet"
+			}
+			return yes, ""
+		}
+		return no, ""
 	case "azureloadbalancer":
 		return triOf(a == wireServer), ""
 	case "azureplatformdns":
@@ -74,10 +80,12 @@ func (x *Index) inVirtualNetwork(a netip.Addr, at *model.Subnet) (tri, string) {
 		if !r.complete {
 			return maybe, "VirtualNetwork includes prefixes of user-defined routes, and the route table was not read"
 		}
-		for _, u := range r.user {
-			if u.Prefix.IsValid() && u.Prefix.Contains(a) {
-				return maybe, fmt.Sprintf("VirtualNetwork can include %s, which route %s uses", u.Prefix, u.Name)
-			}
+		switch r.userHolds(a) {
+		case -1:
+		case 0:
+			return maybe, "VirtualNetwork can include 0.0.0.0/0 where a user-defined route uses it"
+		default:
+			return yes, ""
 		}
 	}
 	return no, ""
