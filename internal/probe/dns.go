@@ -43,7 +43,6 @@ type answer struct {
 	addrs   []netip.Addr
 	records []string
 	reason  model.Reason
-	rcode   int
 	tc      bool
 	detail  string
 }
@@ -334,7 +333,10 @@ func readAnswer(msg []byte, name string, t uint16) (answer, bool) {
 		}
 		return answer{reason: model.BadAnswer, detail: "a DNS message that cannot be read: " + clean(err.Error(), 120)}, true
 	}
-	a := answer{rcode: m.Rcode, tc: m.Truncated}
+	if len(m.Question) == 0 && m.Rcode == dns.RcodeSuccess && !m.Truncated {
+		return answer{reason: model.BadAnswer, detail: "a DNS message that cannot be read: it repeats no question"}, true
+	}
+	a := answer{tc: m.Truncated}
 	for _, rr := range m.Answer[:min(len(m.Answer), maxRecords)] {
 		switch v := rr.(type) {
 		case *dns.A:

@@ -87,6 +87,7 @@ func run(ctx context.Context, s Streams) error {
 	}
 	// A serving process that cannot be told only ends at its own time.
 	_ = tell(socketName(), "renew")
+	fmt.Fprintln(s.Err, "podpath-probe: running") // tells the caller that the container is up
 	obs := probe.Run(ctx, plan)
 	if obs == nil {
 		obs = []model.Observation{}
