@@ -599,9 +599,10 @@ func (p *parser) exec(where string, n *yaml.Node, of *Step) (*ExecStep, *yaml.No
 // serveKeys are what a host of the lab's internet can be told, with the YAML
 // tags each value may have.
 var serveKeys = map[string][]string{
-	"status": {"!!int"}, "share": {"!!int", "!!float"}, "tls": {"!!str"}, "delay": {"!!str"},
-	"refuse": {"!!bool"}, "drop": {"!!bool"}, "reset": {"!!bool"}, "proxy": {"!!str"}, "body": {"!!str", "!!int"},
-	"headers": {"!!map"}, "path": {"!!str"}, "allow": {"!!seq", "!!str"}, "deny": {"!!str"}, "ports": {"!!seq"}, "port": {"!!int"},
+	"status": {"!!int"}, "path": {"!!str"}, "share": {"!!int", "!!float"}, "tls": {"!!str"}, "delay": {"!!str"}, "refuse": {"!!bool"},
+	"silent": {"!!bool"}, "drop": {"!!bool"}, "reset": {"!!bool"}, "allow": {"!!seq", "!!str"}, "allowStatus": {"!!int"}, "deny": {"!!str"},
+	"dateSkew": {"!!str"}, "body": {"!!int", "!!str"}, "header": {"!!map"}, "headers": {"!!map"}, "names": {"!!seq"}, "port": {"!!int"}, "ports": {"!!seq"},
+	"proxy": {"!!str"}, "user": {"!!str"}, "password": {"!!str"}, "rcode": {"!!str"}, "records": {"!!map"},
 }
 
 func (p *parser) serve(n *yaml.Node) map[string]any {
