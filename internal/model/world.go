@@ -270,6 +270,7 @@ type NodeFacts struct {
 	Links    []Link            `json:"links,omitempty"`
 	Routes   []KernelRoute     `json:"routes,omitempty"` // all tables
 	Rules    []KernelRule      `json:"rules,omitempty"`
+	Chains   []FilterChain     `json:"chains,omitempty"` // base chains of the packet filter; nil: not read (it takes NET_ADMIN)
 	Resolv   string            `json:"resolv,omitempty"` // /etc/resolv.conf of the node
 	Clock    time.Duration     `json:"clock,omitempty"`  // node clock minus podpath's clock, roughly
 	Gaps     []Gap             `json:"gaps,omitempty"`
@@ -295,6 +296,15 @@ type KernelRoute struct {
 	Src    netip.Addr   `json:"src,omitzero"`
 	Type   string       `json:"type,omitempty"` // unicast, blackhole, unreachable, prohibit, local
 	Metric int          `json:"metric,omitempty"`
+}
+
+// FilterChain is a base chain of a node's packet filter (nftables, and iptables on top of it).
+type FilterChain struct {
+	Family string `json:"family"` // ip, ip6, inet, …
+	Table  string `json:"table"`
+	Name   string `json:"name"`
+	Hook   string `json:"hook"`   // prerouting, input, forward, output, postrouting
+	Policy string `json:"policy"` // accept, drop
 }
 
 // KernelRule is one policy-routing rule.
