@@ -334,7 +334,7 @@ func compileInternet(ways []egress) *nft.Table {
 	for _, e := range ways {
 		for _, a := range e.public {
 			for _, proto := range []string{"tcp", "udp"} {
-				match := fmt.Sprintf(`iifname "router" ip saddr %s %s sport %d-%d `, a, proto, e.lo, e.hi)
+				match := fmt.Sprintf(`ct state new iifname "router" ip saddr %s %s sport %d-%d `, a, proto, e.lo, e.hi)
 				if e.protocol != "" && e.protocol != proto || seen[match] {
 					continue
 				}

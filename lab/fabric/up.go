@@ -120,12 +120,17 @@ func Roles(p *plan.Plan) []string {
 // Up makes all namespaces and links, and a VNet without rules. What it made before
 // it failed is taken away again. The firewall's engine and the meter run until ctx ends.
 func (f *Fabric) Up(ctx context.Context) (err error) {
+	f.ctx = ctx
+	for _, role := range Roles(f.plan) {
+		if netns.Exists(f.ns(role)) { // it may be somebody's: not ours to take down again
+			return fmt.Errorf("network namespace %s is there already: take the lab %q down first, or choose another name", f.ns(role), f.plan.Lab)
+		}
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Down())
 		}
 	}()
-	f.ctx = ctx
 	for _, role := range Roles(f.plan) {
 		if err := netns.Create(f.ns(role)); err != nil {
 			return err
@@ -202,6 +207,7 @@ func settings(p *plan.Plan, role string) map[string]string {
 		if role == NodeRole(n.Name) {
 			s["net.ipv4.ip_forward"] = "1"
 			s["net.ipv4.conf.all.rp_filter"], s["net.ipv4.conf.default.rp_filter"] = "2", "2"
+			s["net.bridge.bridge-nf-call-iptables"] = "1"
 			s["net.core.somaxconn"] = "16384"
 			s["net.ipv4.ip_local_port_range"] = "32768 60999"
 			s["net.ipv4.tcp_max_syn_backlog"] = "16384"
