@@ -228,7 +228,7 @@ func (x *Index) judge(pod *model.Pod, f model.Flow, ingress bool, policies []*co
 				}
 			}
 		}
-		d.Trail = append(d.Trail, fmt.Sprintf("%s: %d %s rules, none allows it", c.ref, len(rules), direction(ingress)))
+		d.Trail = append(d.Trail, fmt.Sprintf("%s: no %s rule of %d allows it", c.ref, direction(ingress), len(rules)))
 	}
 	if undecided != nil {
 		d.Verdict, d.Decided = model.Unknown, undecided.ref

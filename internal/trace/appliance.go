@@ -169,6 +169,8 @@ func (x *Index) power(n *model.NIC) (string, string) {
 func (t *tracer) viaNode(n *model.Node, e *EffectiveRoute) {
 	p := t.x.podByIP[t.flow.Dst]
 	if p != nil && p.Node == n.Name {
+		m := t.x.nodeAttachment(n)
+		t.member, t.sent = &m, t.flow.Src
 		t.kernelIn(n)
 		t.arrivePod(p)
 		return

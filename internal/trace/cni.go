@@ -105,6 +105,7 @@ type attachment struct {
 	cfg     *model.IPConfig
 	wantNIC bool
 	node    *model.Node
+	foreign bool // no node of the cluster: its way out is not the cluster's outbound type
 	gaps    []model.Gap
 }
 
@@ -177,7 +178,7 @@ func (x *Index) addrAttachment(ip netip.Addr) (attachment, bool) {
 	if n := x.nodeByIP[ip]; n != nil {
 		return x.nodeAttachment(n), true
 	}
-	a := attachment{what: ip.String(), ref: model.NewRef("host", ip.String())}
+	a := attachment{what: ip.String(), ref: model.NewRef("host", ip.String()), foreign: true}
 	if at, ok := x.nicByIP[ip]; ok {
 		a.nic, a.cfg, a.wantNIC = at.nic, at.cfg, true
 		a.what, a.ref = "network interface "+at.nic.Name, model.NewRef("nic", at.nic.Name)

@@ -136,6 +136,11 @@ func (t *tracer) masquerade(*backends, *backend) {
 	x, dst := t.x, t.flow.Dst
 	net := x.podNetOf(t.org.node, t.org.addr)
 	s := model.Step{Hop: model.HopMasquerade, At: t.nodeRef(), Title: fmt.Sprintf("source address on %s", t.nodeRef())}
+	if net == netUnknown && x.podByIP[dst] != nil {
+		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("it keeps %s: Kubernetes wants pods to see each other's own addresses", t.flow.Src)
+		t.add(s)
+		return
+	}
 	if net == netUnknown {
 		s.Reason = "the pod network's model is not known, so neither is the address that leaves the node"
 		t.nodeAddress(&s)

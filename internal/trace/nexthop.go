@@ -107,6 +107,10 @@ func (t *tracer) route(a attachment, turns int) {
 // hop judges the chosen route's next hop, and follows it.
 func (t *tracer) hop(a attachment, r *routing, c choice, s model.Step, turns int) {
 	e := c.route
+	if !c.sure {
+		defer func(before string) { t.unsure = before }(t.unsure)
+		t.unsure = c.why
+	}
 	switch e.Type {
 	case nextNone:
 		t.blackhole(a, r, c, s)

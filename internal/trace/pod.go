@@ -33,6 +33,9 @@ func (t *tracer) source(*backends, *backend) {
 		return
 	}
 	t.add(s)
+	if t.dead {
+		t.end() // no packet is ever sent
+	}
 }
 
 func (t *tracer) podSource(s *model.Step, p *model.Pod) {

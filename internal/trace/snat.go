@@ -324,7 +324,7 @@ func (x *Index) defaultOutbound(a attachment, pools []lbMembership) Egress {
 // lacking names what should give egress, by what the cluster is meant to use.
 func (x *Index) lacking(a attachment, pools []lbMembership) (model.Ref, model.Hop, string) {
 	subnet, kind := x.subnetRef(a.subnet), ""
-	if c := x.az.Cluster; c != nil {
+	if c := x.az.Cluster; c != nil && !a.foreign {
 		kind = cmp.Or(strings.ToLower(c.OutboundType), "loadbalancer")
 	}
 	nothing := fmt.Sprintf("nothing gives machines of subnet %s a public source address", a.subnet.Name)

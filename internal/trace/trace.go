@@ -109,8 +109,9 @@ type tracer struct {
 	flow   model.Flow // the packet as it is now
 	orig   model.Flow // as the sender made it
 	path   model.Path
-	dead   bool // something dropped it: what follows goes to After
-	ended  bool // nothing can follow
+	dead   bool   // something dropped it: what follows goes to After
+	ended  bool   // nothing can follow
+	unsure string // the route was a guess, and why: what follows is not certain either
 	bare   *bareSource
 	egress attachment // where it leaves the node
 
@@ -170,6 +171,10 @@ func (t *tracer) add(s model.Step) {
 	}
 	s.Out = t.flow
 	blocked := s.Verdict == model.Drop || s.Verdict == model.Reject
+	if blocked && t.unsure != "" {
+		blocked, s.Verdict = false, model.Unknown
+		s.Reason = fmt.Sprintf("probably blocked (%s), but %s", s.Reason, t.unsure)
+	}
 	if blocked {
 		s.Out = model.Flow{}
 	}
