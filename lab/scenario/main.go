@@ -107,7 +107,7 @@ func lockInject(lab string) (func(), error) {
 
 func injectMain(args []string) error {
 	fs := flag.NewFlagSet("inject", flag.ContinueOnError)
-	name := fs.String("name", home.DefaultName, "the lab")
+	name := fs.String("name", defaultName(), "the lab")
 	file := fs.String("f", "", "the scenario")
 	look := fs.Bool("symptom", true, "look whether the scenario's symptom shows")
 	rest, err := parseFlags(fs, args)
@@ -173,7 +173,7 @@ func injectMain(args []string) error {
 
 func healMain(args []string) error {
 	fs := flag.NewFlagSet("heal", flag.ContinueOnError)
-	name := fs.String("name", home.DefaultName, "the lab")
+	name := fs.String("name", defaultName(), "the lab")
 	wait := fs.Bool("wait", true, "wait until the lab is healthy")
 	rest, err := parseFlags(fs, args)
 	if err != nil {
@@ -310,3 +310,6 @@ func choose(all []*Scenario, only string) ([]*Scenario, error) {
 	}
 	return out, nil
 }
+
+// defaultName is the lab of the shell that `podpath-lab env` made, where there is one.
+func defaultName() string { return cmpOr(os.Getenv("PODPATH_LAB"), home.DefaultName) }

@@ -1,16 +1,10 @@
 package scenario
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -234,58 +228,4 @@ func (l *Lab) getWell(ctx context.Context, limit time.Duration) error {
 		return errors.New(last)
 	}
 	return nil
-}
-
-// daemon sends a request to the lab's daemon.
-func (l *Lab) daemon(ctx context.Context, method, path string, body any) (map[string]any, error) {
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", l.Home.Socket())
-		},
-	}}
-	payload, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://lab"+path, bytes.NewReader(payload))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("the lab's daemon: %w", err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return nil, fmt.Errorf("the lab's daemon: %w", err)
-	}
-	if resp.StatusCode >= 300 {
-		return nil, fmt.Errorf("the lab's daemon: %s", strings.TrimSpace(string(data)))
-	}
-	answer := map[string]any{}
-	if len(bytes.TrimSpace(data)) > 0 {
-		if err := json.Unmarshal(data, &answer); err != nil {
-			return nil, fmt.Errorf("the lab's daemon answered %q: %w", shorten(string(data)), err)
-		}
-	}
-	return answer, nil
-}
-
-// serve makes a host behave as told; the handle takes it back.
-func (l *Lab) serve(ctx context.Context, host string, spec map[string]any) (string, error) {
-	answer, err := l.daemon(ctx, http.MethodPost, "/serve", map[string]any{"host": host, "spec": spec})
-	if err != nil {
-		return "", err
-	}
-	handle, _ := answer["handle"].(string)
-	return handle, nil
-}
-
-func (l *Lab) unserve(ctx context.Context, handle string) error {
-	_, err := l.daemon(ctx, http.MethodPost, "/unserve", map[string]any{"handle": handle})
-	return err
 }
