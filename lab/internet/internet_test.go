@@ -154,6 +154,8 @@ func TestHosts(t *testing.T) {
 		{"https://v6.example/", "200 this is v6.example"},
 		{"https://mcr.microsoft.com/v2/", "200 this is aks-services"},
 		{"https://aks-lab-lab00001.hcp.westeurope.azmk8s.io/", "200 this is aks-services"},
+		{"https://login.microsoftonline.com/common/discovery/instance?authorization_endpoint=https://127.0.0.1:99/tid/oauth2/v2.0/authorize",
+			"200 https://127.0.0.1:99/tid/v2.0/.well-known/openid-configuration"},
 		{"https://gone.example/", "error no such host"},
 	} {
 		r, body, err := w.get(c.url)

@@ -2,6 +2,7 @@ package internet
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,7 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/podpath/podpath/lab/arm"
 	"github.com/podpath/podpath/lab/pki"
+	"github.com/podpath/podpath/lab/plan"
 )
 
 // certificates are made when first needed: one for each fault and set of names.
@@ -120,6 +123,10 @@ func (h *host) page(w http.ResponseWriter, r *http.Request, s *Spec, client neti
 		return
 	}
 	switch {
+	case h.name == plan.AKSServices && r.URL.Path == "/common/discovery/instance": // asked of an authority that nobody knows
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		text, _ := json.Marshal(arm.InstanceDiscovery(r.URL.Query().Get("authorization_endpoint"), "https://"+r.Host))
+		h.status(w, r, 200, string(text))
 	case r.URL.Path == "/ip":
 		h.status(w, r, 200, client.String()+"\n")
 	case r.URL.Path == "/headers":
