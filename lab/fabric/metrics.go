@@ -16,6 +16,7 @@ import (
 	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/podpath/podpath/lab/arm"
 	"github.com/podpath/podpath/lab/firewall"
 	"github.com/podpath/podpath/lab/netns"
 )
@@ -23,19 +24,11 @@ import (
 // sampleEvery is how often counters and connection tracking are read into minutes.
 const sampleEvery = 5 * time.Second
 
-// Point is one minute of a metric. NoData says that nothing was measured then,
-// which is not zero.
-type Point struct {
-	Time   time.Time
-	Value  float64
-	NoData bool
-}
-
-// Series is a metric for one combination of dimensions.
-type Series struct {
-	Dimensions map[string]string
-	Points     []Point
-}
+// Point and Series are what the metrics API serves.
+type (
+	Point  = arm.Point
+	Series = arm.Series
+)
 
 // minute is what was measured within one minute.
 type minute struct {
@@ -97,10 +90,8 @@ func (m *meter) rise(now time.Time, resource, metric string, value float64, dims
 }
 
 // Metric gives the minutes of a metric between two instants, for every combination
-// of dimensions that the filter admits (a dimension's value, or "*"; names and
-// values without regard to case). Aggregations are Azure's: Average, Total,
-// Maximum, Minimum, Count.
-func (f *Fabric) Metric(resourceID, metric, aggregation string, filter map[string]string, from, to time.Time) []Series {
+// of its dimensions. Aggregations are Azure's: Average, Total, Maximum, Minimum, Count.
+func (f *Fabric) Metric(resourceID, metric, aggregation string, from, to time.Time) []Series {
 	f.sample(time.Now())
 	m := f.meter
 	m.mu.Lock()
@@ -108,7 +99,7 @@ func (f *Fabric) Metric(resourceID, metric, aggregation string, filter map[strin
 	var out []Series
 	for _, key := range slices.Sorted(maps.Keys(m.series)) {
 		h := m.series[key]
-		if h.resource != lower(resourceID) || h.metric != lower(metric) || !admits(filter, h.dimensions) {
+		if h.resource != lower(resourceID) || h.metric != lower(metric) {
 			continue
 		}
 		s := Series{Dimensions: maps.Clone(h.dimensions)}
@@ -136,19 +127,6 @@ func (p *minute) aggregate(how string) float64 {
 		return float64(p.count)
 	}
 	return p.sum / float64(p.count)
-}
-
-func admits(filter, dims map[string]string) bool {
-	for name, want := range filter {
-		found := false
-		for have, value := range dims {
-			found = found || (strings.EqualFold(have, name) && (want == "*" || strings.EqualFold(want, value)))
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
 }
 
 func (f *Fabric) measure(ctx context.Context) {

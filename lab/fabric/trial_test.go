@@ -254,14 +254,39 @@ func TestTrialPorts(tt *testing.T) {
 	}
 	t.expect("another destination, same ports", t.node(0), "203.0.113.30:443", "192.0.2.10")
 	t.expect("the other node has its own", t.node(1), api443, "192.0.2.10")
-	now := time.Now()
-	for _, c := range []struct{ metric, how, dim, value string }{{"AllocatedSnatPorts", "Average", "BackendIPAddress", "10.224.0.4"},
-		{"UsedSnatPorts", "Maximum", "BackendIPAddress", "10.224.0.4"}, {"SnatConnectionCount", "Total", "ConnectionState", "Failed"}} {
-		series := t.f.Metric(lbID, c.metric, c.how, map[string]string{c.dim: c.value}, now.Add(-time.Minute), now.Add(time.Minute))
-		t.Logf("%s: %+v", c.metric, series)
-	}
+	t.measured(lbID, "AllocatedSnatPorts", "Average", map[string]string{"BackendIPAddress": "10.224.0.4", "ProtocolType": "TCP"}, 8, 8)
+	t.measured(lbID, "UsedSnatPorts", "Maximum", map[string]string{"BackendIPAddress": "10.224.0.4", "ProtocolType": "TCP"}, 8, 8)
+	t.measured(lbID, "SnatConnectionCount", "Total", map[string]string{"BackendIPAddress": "10.224.0.4", "ConnectionState": "Failed"}, 4, 40)
+	t.measured(lbID, "SnatConnectionCount", "Total", map[string]string{"BackendIPAddress": "10.224.0.4", "ConnectionState": "Successful"}, 9, 9)
+	t.measured(lbID, "SnatConnectionCount", "Total", map[string]string{"BackendIPAddress": "10.224.0.5", "ConnectionState": "Failed"}, 0, 0)
 	for _, c := range open {
 		c.Close()
+	}
+}
+
+// measured checks a metric's value over the last minutes.
+func (t *trial) measured(id, metric, how string, dims map[string]string, low, high float64) {
+	t.Helper()
+	got, found := 0.0, false
+	for _, s := range t.f.Metric(id, metric, how, time.Now().Add(-2*time.Minute), time.Now().Add(time.Minute)) {
+		fits := true
+		for k, v := range dims {
+			fits = fits && s.Dimensions[k] == v
+		}
+		for _, p := range s.Points {
+			if !fits || p.NoData {
+				continue
+			}
+			found = true
+			if how == "Total" {
+				got += p.Value
+			} else {
+				got = p.Value
+			}
+		}
+	}
+	if !found || got < low || got > high {
+		t.Errorf("%s %v: %v (found %v), want %v to %v", metric, dims, got, found, low, high)
 	}
 }
 
