@@ -48,12 +48,12 @@ func (s *session) watchStart(ctx context.Context, pod *corev1.Pod, name string) 
 			return
 		}
 		defer w.Stop()
-		st.follow(ctx, w, name)
+		st.follow(ctx, w, pod.Name, name)
 	}()
 	return st
 }
 
-func (st *starting) follow(ctx context.Context, w watch.Interface, name string) {
+func (st *starting) follow(ctx context.Context, w watch.Interface, pod, name string) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,7 +63,7 @@ func (st *starting) follow(ctx context.Context, w watch.Interface, name string) 
 				return
 			}
 			p, isPod := ev.Object.(*corev1.Pod)
-			if !isPod {
+			if !isPod || p.Name != pod {
 				continue
 			}
 			if ev.Type == watch.Deleted || p.DeletionTimestamp != nil {
