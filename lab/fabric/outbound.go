@@ -285,6 +285,13 @@ func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 			live = append(live, nft.AddrSpan(a))
 		}
 	}
+	for _, lb := range w.docs.balancers { // flows outlive the day when a NAT gateway takes over
+		for _, rule := range lb.Properties.OutboundRules {
+			for _, a := range w.frontends(lb, rule.Properties) {
+				live = append(live, nft.AddrSpan(a))
+			}
+		}
+	}
 	if live = live.Merge(); len(live) > 0 {
 		t.Rules("leave", []string{`oifname "` + internetLink + `" ip saddr != ` + live.Text() + " "}, counterUnNATed, "drop")
 	} else {
