@@ -60,11 +60,11 @@ func (q *question) peerText() string {
 	}
 	who := "an address that is not known"
 	if q.peer != nil {
-		who = fmt.Sprintf("%s (%s)", q.peer.Ref(), q.peerIP)
+		who = string(q.peer.Ref()) + " (" + q.peerIP.String() + ")"
 	} else if q.peerIP.IsValid() {
 		who = q.peerIP.String()
 	}
-	return fmt.Sprintf("%s/%d %s %s", strings.ToUpper(q.f.Protocol), q.f.DstPort, to, who)
+	return strings.ToUpper(q.f.Protocol) + "/" + strconv.Itoa(int(q.f.DstPort)) + " " + to + " " + who
 }
 
 // rule says whether one rule allows the flow: any of its ports and any of its peers.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
@@ -202,7 +203,7 @@ func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
 
 // judge is the API's own semantics: the union of the rules of every policy that selects the pod.
 func (x *Index) judge(pod *model.Pod, f model.Flow, ingress bool, policies []*compiled) Decision {
-	d := Decision{Rule: -1}
+	d := Decision{Rule: -1, Trail: make([]string, 0, len(policies))}
 	q := question{x: x, f: f, ingress: ingress, ns: pod.Namespace}
 	q.peer, q.peerIP = x.peer(f, ingress)
 	q.target = q.peer
@@ -220,7 +221,8 @@ func (x *Index) judge(pod *model.Pod, f model.Flow, ingress bool, policies []*co
 			switch m, reason := q.rule(&rules[i]); m {
 			case yes:
 				d.Verdict, d.Decided, d.Rule = model.Pass, c.ref, i
-				d.Reason = fmt.Sprintf("%s rule %d of %s allows it", direction(ingress), i+1, c.ref)
+				d.Reason = direction(ingress) + " rule " + strconv.Itoa(i+1) + " of " + string(c.ref) + " allows it"
+				d.Trail = nil
 				return d
 			case maybe:
 				if undecided == nil {
@@ -228,7 +230,8 @@ func (x *Index) judge(pod *model.Pod, f model.Flow, ingress bool, policies []*co
 				}
 			}
 		}
-		d.Trail = append(d.Trail, fmt.Sprintf("%s: no %s rule of %d allows it", c.ref, direction(ingress), len(rules)))
+		// No Sprintf: most of the time of one decision would go there.
+		d.Trail = append(d.Trail, string(c.ref)+": no "+direction(ingress)+" rule of "+strconv.Itoa(len(rules))+" allows it")
 	}
 	if undecided != nil {
 		d.Verdict, d.Decided = model.Unknown, undecided.ref
@@ -237,8 +240,8 @@ func (x *Index) judge(pod *model.Pod, f model.Flow, ingress bool, policies []*co
 	}
 	c := strictest(policies, ingress)
 	d.Verdict, d.Decided, d.Refuses = model.Drop, c.ref, true
-	d.Reason = fmt.Sprintf("%s selects %s for %s, and no rule of %s allows %s",
-		c.ref, pod.Ref(), direction(ingress), count(len(policies), "policy that does", "policies that do"), q.peerText())
+	d.Reason = string(c.ref) + " selects " + string(pod.Ref()) + " for " + direction(ingress) + ", and no rule of " +
+		count(len(policies), "policy that does", "policies that do") + " allows " + q.peerText()
 	return d
 }
 
