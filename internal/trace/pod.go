@@ -20,9 +20,16 @@ func (t *tracer) source(*backends, *backend) {
 		s.Hop, s.Verdict, s.Reason = model.HopNodeKernel, model.Pass, fmt.Sprintf("node %s sends from %s", o.node.Name, o.addr)
 		if !o.addr.IsValid() {
 			s.Verdict, s.Reason = noAddress(t.flow.Dst, "node "+o.node.Name)
+			s.Decided = s.At
 		}
 	default:
 		s.Title = "the sender"
+		if s.At == "" {
+			s.At = "host/unknown"
+			if o.addr.IsValid() {
+				s.At = model.NewRef("host", o.addr.String())
+			}
+		}
 		s.Reason = "the sender is no pod and no node of this cluster that was read: the way in is not traced"
 		kind := o.ref.Kind()
 		if kind == "pod" || kind == "node" {
