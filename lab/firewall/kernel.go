@@ -49,6 +49,9 @@ func (p *Policy) Table() *nft.Table {
 	for _, r := range p.network {
 		p.compileNetworkRule(t, r)
 	}
+	if p.plain {
+		t.Rule("rules", fmt.Sprintf("meta mark set %d return", markAllow))
+	}
 	t.Rule("rules", "meta l4proto tcp th dport "+p.applicationPorts().PortText()+fmt.Sprintf(" meta mark set %d return", markEngine))
 
 	t.Chain("forward", "type filter hook forward priority 0; policy drop;")

@@ -91,6 +91,7 @@ type applicationRule struct {
 type Policy struct {
 	Addr        netip.Addr
 	Up          bool
+	plain       bool // forwards and translates everything
 	network     []networkRule
 	application []applicationRule
 	private     nft.Set // destinations that network rules do not translate sources for
@@ -107,6 +108,12 @@ var AKSFqdns = []string{
 	"*.hcp." + plan.Location + ".azmk8s.io", "mcr.microsoft.com", "*.data.mcr.microsoft.com", "mcr-0001.mcr-msedge.net",
 	"management.azure.com", "login.microsoftonline.com", "packages.microsoft.com", "acs-mirror.azureedge.net", "packages.aks.azure.com",
 	"security.ubuntu.com", "azure.archive.ubuntu.com", "changelogs.ubuntu.com", "snapshot.ubuntu.com",
+}
+
+// Plain is an appliance that is no Azure Firewall: it forwards everything, with
+// its own address as the source towards the internet.
+func Plain(addr netip.Addr) *Policy {
+	return &Policy{Addr: addr, Up: true, plain: true, private: rfc1918, dnsServer: plan.AzureDNS}
 }
 
 type reader struct {
