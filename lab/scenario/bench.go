@@ -85,7 +85,10 @@ func (b *bench) run(ctx context.Context, all []*Scenario) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, context.Cause(ctx))...)
+	if ctx.Err() != nil {
+		errs = append(errs, errors.New("interrupted: what was injected is taken back, what was started is down"))
+	}
+	return errors.Join(errs...)
 }
 
 // group brings the lab of a topology up, runs its scenarios, and takes it down.

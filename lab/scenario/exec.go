@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/podpath/podpath/lab/daemon"
 	"github.com/podpath/podpath/lab/home"
 	"github.com/podpath/podpath/lab/netns"
 	"github.com/podpath/podpath/lab/plan"
@@ -58,10 +57,9 @@ func connect(name string, log func(string, ...any)) (*Lab, error) {
 	if l.arm, err = newARM(l.env); err != nil {
 		return nil, err
 	}
-	client := daemon.Dial(h)
 	l.Hands = Hands{
 		Kubectl: l.kubectl, ARM: l.arm.Do, Place: l.place, Shell: l.shell, Load: l.load, Kill: h.EndGroup,
-		Serve: client.Serve, Unserve: client.Unserve, Look: l.look, Settled: l.settled, Log: log,
+		Serve: l.serve, Unserve: l.unserve, Look: l.look, Settled: l.settled, Log: log,
 	}
 	return l, nil
 }
