@@ -398,7 +398,7 @@ func (p *parser) scenario(root *yaml.Node, s *Scenario) {
 	}
 	s.Summary = p.str(f["summary"], "summary")
 	s.Topology = p.topology(f["topology"])
-	s.Inject = p.steps(f["inject"], "inject")
+	s.Inject = p.steps(f["inject"], "inject", nil)
 	s.Settle = p.duration(f["settle"], "settle", 0)
 	if n := f["symptom"]; n != nil {
 		s.Symptom = p.symptom(n)
@@ -444,7 +444,8 @@ func (p *parser) topology(n *yaml.Node) plan.Topology {
 	return full
 }
 
-func (p *parser) steps(n *yaml.Node, what string) []Step {
+// steps reads a list of steps; of is the step that they heal.
+func (p *parser) steps(n *yaml.Node, what string, of *Step) []Step {
 	if n == nil {
 		return nil
 	}
@@ -454,7 +455,7 @@ func (p *parser) steps(n *yaml.Node, what string) []Step {
 	}
 	var steps []Step
 	for _, item := range n.Content {
-		if s, ok := p.step(resolve(item), what); ok {
+		if s, ok := p.step(resolve(item), what, of); ok {
 			steps = append(steps, s)
 		}
 	}
@@ -463,7 +464,7 @@ func (p *parser) steps(n *yaml.Node, what string) []Step {
 
 var stepKinds = []string{"arm", "kubectl", "node", "pod", "host", "load", "wait"}
 
-func (p *parser) step(n *yaml.Node, what string) (Step, bool) {
+func (p *parser) step(n *yaml.Node, what string, of *Step) (Step, bool) {
 	f := p.fields(n, what, stepKinds...)
 	if len(f) != 1 {
 		if n != nil && n.Kind == yaml.MappingNode && len(n.Content) != 2 {
@@ -472,7 +473,7 @@ func (p *parser) step(n *yaml.Node, what string) (Step, bool) {
 		return Step{}, false
 	}
 	for kind, body := range f {
-		return p.body(kind, body, n, nil), true
+		return p.body(kind, body, n, of), true
 	}
 	return Step{}, false
 }
@@ -501,7 +502,7 @@ func (p *parser) body(kind string, n, at *yaml.Node, of *Step) Step {
 	case of != nil:
 		p.fail(heal, "%s: a heal has no heal of its own", kind)
 	case heal.Kind == yaml.SequenceNode:
-		s.Heal = p.steps(heal, "heal")
+		s.Heal = p.steps(heal, "heal", &s)
 	case s.Exec != nil && heal.Kind == yaml.ScalarNode:
 		s.Heal = []Step{{Line: heal.Line, Exec: &ExecStep{Where: s.Exec.Where, Name: s.Exec.Name, Run: p.must(n, heal, kind+".heal")}}}
 	default:

@@ -92,6 +92,7 @@ func TestParseRefuses(t *testing.T) {
 		{head + "ask: {from: a/b, to: c}\nexpect: {works: maybe}", `x.yaml:3: expect.works: "maybe" is none of`},
 		{head + "ask: {from: a/b, to: c}\nexpect: {subject: nsg/a/b, hop: cable}", `x.yaml:3: expect.hop: "cable" is none of`},
 		{head + "ask: {from: a/b, to: c}\nexpect: {subject: DenyWeb, hop: nsg}", `"DenyWeb" is not a subject`},
+		{head + "inject: &a [{node: {name: b, run: c, heal: *a}}]" + tail, "a heal has no heal of its own"},
 		{"name: y" + tail, `x.yaml:1: name: "y" is not the file's name "x"`},
 		{head + "name: x" + tail, `x.yaml:2: scenario: key "name" twice`},
 		{"name: [x" + tail, "x.yaml:"},
@@ -164,6 +165,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("name: x\ninject: &a [{node: {name: b, run: c, heal: *a}}]\nask: {from: a/b, to: c}\nexpect: {works: true}"))
 	f.Add([]byte("name: x\ninject: [{arm: {id: {}}}, 3, {wait: }]\nexpect: !!binary x"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Parse("x.yaml", data)
