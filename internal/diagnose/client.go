@@ -110,8 +110,32 @@ func (p *Pass) External() bool {
 	default:
 		return false
 	}
-	if path := p.Question(); path != nil {
-		return path.Flow.To == "" || path.Flow.To.Kind() == "host"
+	if path := p.Question(); path != nil && path.Flow.To != "" && path.Flow.To.Kind() != "host" {
+		return false
 	}
-	return true
+	return !p.inCluster(p.Target().Addr())
+}
+
+// inCluster says that an address is a Service's, a pod's or a node's.
+func (p *Pass) inCluster(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return false
+	}
+	k := &p.Case.World.Kube
+	for _, s := range k.Services {
+		if slices.Contains(s.ClusterIPs, addr) {
+			return true
+		}
+	}
+	for _, pod := range k.Pods {
+		if slices.Contains(pod.IPs, addr) {
+			return true
+		}
+	}
+	for _, n := range k.Nodes {
+		if slices.Contains(n.InternalIPs, addr) {
+			return true
+		}
+	}
+	return false
 }

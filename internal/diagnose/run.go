@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/trace"
 )
 
 // hopOrder is the order in which a connection meets the hops; an earlier broken
@@ -21,10 +22,11 @@ var hopOrder = []model.Hop{
 // slowAfter is how long one phase of a probe may take before the flow is called slow.
 const slowAfter = 1500 * time.Millisecond
 
-// RunWith diagnoses a case with a catalogue; trace predicts further flows in the
+// RunWith diagnoses a case with a catalogue; predict traces further flows in the
 // case's world and may be nil, which leaves the case's own paths.
-func RunWith(c *model.Case, catalogue []Rule, trace func(model.Flow) model.Path) Result {
-	p := &Pass{Case: c, Trace: trace, view: &view{}}
+func RunWith(c *model.Case, catalogue []Rule, predict func(model.Flow) model.Path) Result {
+	p := &Pass{Case: c, Trace: predict, view: &view{}}
+	p.Required = func() []model.RequiredEndpoint { return trace.RequiredEndpoints(&c.World) }
 	p.view.seen = p.At(p.Origin())
 	p.view.ways = p.ways(p.view.seen)
 	for _, last := range []bool{false, true} {

@@ -33,7 +33,8 @@ Mend it by mending time synchronisation on the node: AKS nodes take the time fro
 			return
 		}
 		skew, how := clockError(p)
-		if !skewExplains(p, seen, skew) {
+		others := alike(p, seen)
+		if agreed(p) || !skewExplains(p, seen, skew) && (len(others) == 0 || p.Fate(model.VantageHere) != diagnose.Works) {
 			return
 		}
 		name := p.Node()
@@ -42,19 +43,28 @@ Mend it by mending time synchronisation on the node: AKS nodes take the time fro
 			subject = p.Client()
 		}
 		direction := "ahead"
-		if skew < 0 {
+		if seen.Result == model.CertNotYetValid {
 			direction = "behind"
 		}
-		p.Report(diagnose.Finding{
-			Subject:  subject,
-			Title:    fmt.Sprintf("The clock of node %s is %s %s", name, skew.Abs().Round(time.Second), direction),
-			Summary:  "The certificate is good by everybody else's clock; by this node's it is outside its time.",
-			Evidence: append(how, probe(certTimes(seen))),
+		f := diagnose.Finding{
+			Subject: subject,
+			Title:   fmt.Sprintf("The clock of node %s runs %s", name, direction),
+			Summary: "The certificate is good by other clocks; by this node's it is outside its time.",
 			Fix: []diagnose.Command{
 				{Text: "Look at the node's time synchronisation", Line: onNode(name, "timedatectl; chronyc tracking")},
 				{Text: "Start it again", Line: onNode(name, "systemctl restart chronyd || systemctl restart chrony"), Verify: again(p)},
 			},
-		})
+			Evidence: append(how, probe(certTimes(seen))),
+		}
+		if skew != 0 {
+			f.Title = fmt.Sprintf("The clock of node %s is %s %s", name, skew.Abs().Round(time.Second), direction)
+		} else {
+			f.Confidence = diagnose.Likely
+		}
+		for _, o := range others {
+			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("an unrelated host fails in the same direction: %s: %s", o.Target, diagnose.OutcomeOf(o)), o.From))
+		}
+		p.Report(f)
 	},
 }
 
@@ -75,14 +85,41 @@ func clockError(p *diagnose.Pass) (time.Duration, []diagnose.Evidence) {
 	return 0, nil
 }
 
-// skewExplains says that the certificate is good by the true time and outside
-// its time by the node's.
+// agreed says that some answer's Date agrees with the asking side's clock.
+func agreed(p *diagnose.Pass) bool {
+	for i := range p.Case.Observations {
+		o := &p.Case.Observations[i]
+		if (o.Vantage == p.Origin() || o.Vantage == model.VantageNode) && o.Clock != 0 && o.Clock.Abs() <= time.Minute {
+			return true
+		}
+	}
+	return false
+}
+
+// skewExplains says that the certificate is outside its time by the asking
+// side's clock, and good by the time that the answers tell: its own clock less
+// the skew. podpath's clock stands for the asking side's where it was not read.
 func skewExplains(p *diagnose.Pass, o *model.Observation, skew time.Duration) bool {
 	if skew == 0 || len(o.Certs) == 0 {
 		return false
 	}
-	cert, now := o.Certs[0], p.Case.Asked
-	return now.After(cert.NotBefore) && now.Before(cert.NotAfter) && (now.Add(skew).Before(cert.NotBefore) || now.Add(skew).After(cert.NotAfter))
+	own := p.Case.Asked
+	if facts := p.Case.World.Nodes[p.Node()]; facts != nil {
+		own = own.Add(facts.Clock)
+	}
+	cert, told := o.Certs[0], own.Add(-skew)
+	return told.After(cert.NotBefore) && told.Before(cert.NotAfter)
+}
+
+// alike are probes of other hosts, from the same place, that fail for the same reason.
+func alike(p *diagnose.Pass, seen *model.Observation) []*model.Observation {
+	var out []*model.Observation
+	for _, o := range p.Control(p.Origin(), "control:other-host") {
+		if o.Result == seen.Result && o.Address.Addr() != seen.Address.Addr() {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 func certTimes(o *model.Observation) string {

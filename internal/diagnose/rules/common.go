@@ -205,3 +205,5 @@ func redact(s string) string {
 }
 
 func sortedRefs[V any](m map[model.Ref]V) []model.Ref { return slices.Sorted(maps.Keys(m)) }
+
+func trimDot(name string) string { return strings.TrimSuffix(name, ".") }

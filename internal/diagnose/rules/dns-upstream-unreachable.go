@@ -40,8 +40,15 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 			reportUpstream(p, customDNS, f.addrs, fmt.Sprintf("ConfigMap coredns-custom, %s: %s", f.key, f.line))
 			return // what is written for the name there wins over the VNet's servers
 		}
-		if vnet := p.VNet(); vnet != nil && len(vnet.DNSServers) > 0 {
+		vnet := p.VNet()
+		switch {
+		case vnet == nil:
+		case len(vnet.DNSServers) > 0:
 			reportUpstream(p, model.NewRef("vnet", vnet.Name), vnet.DNSServers, fmt.Sprintf("VNet %s: dnsServers %s", vnet.Name, list(addrs(vnet.DNSServers))))
+		default:
+			for _, a := range p.Upstreams() {
+				reportUpstream(p, model.NewRef("host", a.String()), []netip.Addr{a}, fmt.Sprintf("VNet %s names no DNS servers of its own, so the nodes' and CoreDNS's upstream is Azure's resolver %s", vnet.Name, a))
+			}
 		}
 	},
 }
@@ -73,11 +80,19 @@ func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, w
 			return // it answers: something else
 		case no != nil:
 			silent++
-			f.Evidence = append(f.Evidence, probe(dnsWords(no), no.From))
+			f.Evidence = append(f.Evidence, probe(dnsWords(a, no), no.From))
 		}
 	}
 	if silent == 0 {
 		f.Confidence = diagnose.Likely
+	}
+	if nobody := unowned(p, servers); subject == customDNS && nobody {
+		f.Confidence = diagnose.Proven
+		f.Evidence = append(f.Evidence, arm("no network interface or firewall that was read has that address", subject))
+	}
+	if o := p.At(model.VantageNode); o != nil && o.Failed != "dns" && subject == customDNS {
+		f.Confidence = diagnose.Proven
+		f.Evidence = append(f.Evidence, probe("the node, which asks the VNet's own resolver, finds the name", o.From))
 	}
 	for _, o := range p.Control(p.Origin(), "control:cluster-dns") {
 		if !diagnose.Fails(o) {
@@ -88,6 +103,19 @@ func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, w
 	p.ReportOn(diagnose.Way{Kind: "dns-upstream"}, f)
 }
 
+// unowned says that the servers have addresses of the cluster's VNet that nobody there has.
+func unowned(p *diagnose.Pass, servers []netip.Addr) bool {
+	if !p.Case.World.Read["nic"] || len(servers) == 0 {
+		return false
+	}
+	for _, a := range servers {
+		if p.OwnerOf(a).Ref != "" || p.Subnet(a) == nil {
+			return false
+		}
+	}
+	return true
+}
+
 func upstreamFix(p *diagnose.Pass, subject model.Ref) []diagnose.Command {
 	if subject.Kind() == "configmap" {
 		return []diagnose.Command{
@@ -96,6 +124,12 @@ func upstreamFix(p *diagnose.Pass, subject model.Ref) []diagnose.Command {
 		}
 	}
 	vnet := p.VNet()
+	if subject.Kind() == "host" {
+		return []diagnose.Command{
+			{Text: "Azure's resolver answers in every VNet unless something on the node or an NSG rule for the tag AzurePlatformDNS stops it: ask it from the node", Line: onNode(p.Node(), "nslookup "+diagnose.Quote(p.Host())+" "+subject.Name())},
+			{Text: "If it stays silent, look at Azure's service health; meanwhile a DNS server of your own can be set on the VNet", Line: diagnose.Az("network vnet show", vnet.ID, "--name", vnet.Name, "--query", "dhcpOptions"), Verify: again(p)},
+		}
+	}
 	return []diagnose.Command{
 		{Text: "Start the DNS server or open the way to it; or go back to Azure's own resolver", Line: diagnose.Az("network vnet update", vnet.ID, "--name", vnet.Name, "--dns-servers", "")},
 		{Text: "Then let the nodes take it over (restart them, or renew their lease), and CoreDNS with them", Line: diagnose.Kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns"), Verify: again(p)},

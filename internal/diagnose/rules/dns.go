@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -75,16 +74,18 @@ func serverAddr(word string) (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// silentServers are the name servers that a probe asked directly and that did
-// not answer; answering are those that did.
+// asked finds probes from inside the cluster that queried a server themselves:
+// one that got no answer from it, and one that did.
 func asked(p *diagnose.Pass, addr netip.Addr) (silent, answered *model.Observation) {
-	for _, v := range []model.Vantage{p.Origin(), model.VantagePod, model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
-		for _, o := range p.Control(v, "dns-server") {
-			if !slices.ContainsFunc(o.Queries, func(q model.DNSQuery) bool { return q.Server.Addr() == addr }) && o.Address.Addr() != addr {
-				continue
-			}
+	for i := range p.Case.Observations {
+		o := &p.Case.Observations[i]
+		if o.Vantage == model.VantageHere {
+			continue
+		}
+		for _, q := range o.Queries {
 			switch {
-			case o.Result == model.OK || o.Result == model.NXDomain || o.Result == model.NoData:
+			case q.Server.Addr() != addr:
+			case q.Result == model.OK || q.Result == model.NXDomain || q.Result == model.NoData:
 				answered = o
 			case silent == nil:
 				silent = o
@@ -94,6 +95,12 @@ func asked(p *diagnose.Pass, addr netip.Addr) (silent, answered *model.Observati
 	return silent, answered
 }
 
-func dnsWords(o *model.Observation) string {
-	return fmt.Sprintf("%s asked directly from %s: %s", o.Target, diagnose.PlaceOf(o), diagnose.OutcomeOf(o))
+func dnsWords(addr netip.Addr, o *model.Observation) string {
+	result := model.TimedOut
+	for _, q := range o.Queries {
+		if q.Server.Addr() == addr {
+			result = q.Result
+		}
+	}
+	return fmt.Sprintf("%s, asked from %s: %s", addr, diagnose.PlaceOf(o), result)
 }

@@ -22,10 +22,10 @@ configuration. A 403 by a proxy or firewall carries that one's name.
 Mend it by telling the far side's owner the address (podpath shows which), or by going out through the old one again; a fixed
 public address or prefix keeps it from happening again.
 `,
-	Hop:        model.HopEndpoint,
-	Covers:     []string{"endpoint-ip-allowlist", "snat-egress-ip-changed"},
-	Needs:      []string{"probe", "probe:here"},
-	LastResort: true,
+	Hop:    model.HopEndpoint,
+	Covers: []string{"endpoint-ip-allowlist", "snat-egress-ip-changed"},
+	Needs:  []string{"probe", "probe:here"},
+	Under:  []string{"firewall-resets-sni", "appliance-down", "forced-tunnel", "path-mtu", "proxy-not-used"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Silence(o) && o.Failed == "tcp" || o.Failed == "tcp" && o.Result == model.Refused || diagnose.CutOff(o) || diagnose.Status(o) == 403
 	},
@@ -39,6 +39,9 @@ public address or prefix keeps it from happening again.
 		}
 		if seen.Failed == "dns" || !everyoneInside(p) {
 			return
+		}
+		if s := diagnose.Status(seen); s != 0 && s != 403 {
+			return // an answer about the request, not about who asks
 		}
 		f := diagnose.Finding{
 			Subject:    p.Endpoint(),
@@ -59,6 +62,9 @@ public address or prefix keeps it from happening again.
 		}
 		if len(f.Fix) == 0 {
 			f.Fix = []diagnose.Command{{Text: fmt.Sprintf("Ask the owner of %s which addresses it accepts", p.Host())}}
+		}
+		if diagnose.Status(seen) == 403 {
+			f.Evidence = append(f.Evidence, answerEvidence(seen)...)
 		}
 		p.Report(f)
 	},

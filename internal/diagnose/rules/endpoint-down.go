@@ -55,6 +55,9 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		case here == diagnose.Broken && p.Same(model.VantageHere):
 			f.Confidence = diagnose.Proven
 			f.Summary = "From outside the cluster it fails in the same way, so nothing of the cluster's network is at fault."
+			if seen.Result == model.TimedOut {
+				f.Summary += " " + eitherAllowList(p)
+			}
 		case here == diagnose.Broken:
 			f.Summary = "It fails from outside the cluster as well, so nothing of the cluster's network alone is at fault."
 		case seen.Result == model.Refused:
@@ -68,6 +71,16 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		}
 		p.Report(f)
 	},
+}
+
+// eitherAllowList is the other reason for silence towards everybody who was
+// asked: nobody of them is on a list.
+func eitherAllowList(p *diagnose.Pass) string {
+	who := "neither the cluster's address"
+	if path := p.Question(); path != nil && len(path.Egress) > 0 {
+		who += " " + list(addrs(path.Egress))
+	}
+	return "It is down, or its firewall accepts only addresses on an allow-list, and " + who + " nor this machine's is on it."
 }
 
 func firstGood(obs []*model.Observation) *model.Observation {

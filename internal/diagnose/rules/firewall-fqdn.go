@@ -23,7 +23,7 @@ Mend it by adding the name to an application rule; for names that AKS itself nee
 	Hop:    model.HopAppliance,
 	Covers: []string{"nva-deny-fqdn"},
 	Needs:  []string{"firewall", "firewallpolicy", "routetable", "subnet"},
-	Under:  []string{"firewall-aks-fqdn"},
+	Under:  []string{"firewall-aks-fqdn", "proxy-not-used"},
 	Sees:   refusedByName,
 	Run: func(p *diagnose.Pass) {
 		atFirewall(p, func(w diagnose.Way, step *model.Step) {

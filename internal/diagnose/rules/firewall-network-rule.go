@@ -23,6 +23,7 @@ Mend it by adding a network rule for the subnet's range, the destination and the
 	Hop:    model.HopAppliance,
 	Covers: []string{"nva-deny-network-rule"},
 	Needs:  []string{"firewall", "firewallpolicy", "routetable", "subnet"},
+	Under:  []string{"proxy-not-used"},
 	Sees:   diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		atFirewall(p, func(w diagnose.Way, step *model.Step) {

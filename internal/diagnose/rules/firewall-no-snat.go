@@ -21,7 +21,7 @@ fault.
 
 Mend it by taking the range out of the policy's private ranges; the default is the private ranges of RFC 1918 and 100.64.0.0/10.
 `,
-	Hop:    model.HopSNAT,
+	Hop:    model.HopAppliance,
 	Covers: []string{"nva-no-snat"},
 	Needs:  []string{"firewall", "firewallpolicy"},
 	Sees:   diagnose.Silence,

@@ -25,6 +25,7 @@ Mend it by attaching the NAT gateway to the subnet. New connections use it at on
 	Hop:    model.HopNATGW,
 	Covers: []string{"natgw-not-associated", "natgw-second-pool-subnet"},
 	Needs:  []string{"subnet", "natgateway", "cluster"},
+	Under:  []string{"proxy-not-used"},
 	Sees:   diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		noEgress(p, func(e egress) {

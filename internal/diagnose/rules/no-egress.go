@@ -22,6 +22,7 @@ changing the cluster's outbound type.
 `,
 	Hop:   model.HopSNAT,
 	Needs: []string{"cluster", "subnet"},
+	Under: []string{"proxy-not-used"},
 	Sees:  diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		noEgress(p, func(e egress) {

@@ -31,6 +31,7 @@ rule when nobody needs it. Existing connections are not cut by a change and not 
 		"nsg-deny-egress-internet", "nsg-deny-egress-port", "nsg-natgw-combined", "nsg-pod-cidr-not-allowed", "nsg-block-10250",
 	},
 	Needs: []string{"nsg", "subnet", "nic"},
+	Under: []string{"proxy-not-used"},
 	Sees:  diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopNSG, func(w diagnose.Way, step *model.Step) { reportNSG(p, w, step) })

@@ -26,10 +26,12 @@ HTTP proxy configuration, which injects them.
 	Hop:    model.HopApp,
 	Covers: []string{"app-proxy-env-missing"},
 	Needs:  []string{"probe"},
-	Sees:   diagnose.Unanswered,
+	Sees: func(o *model.Observation) bool {
+		return diagnose.Unanswered(o) || refusedByName(o)
+	},
 	Run: func(p *diagnose.Pass) {
 		seen, pod := p.Seen(), p.Pod()
-		if seen == nil || pod == nil || !p.External() || seen.Proxy != "" || seen.Failed != "tcp" || proxyOf(pod) != "" {
+		if seen == nil || pod == nil || !p.External() || seen.Proxy != "" || !diagnose.Silence(seen) && !diagnose.CutOff(seen) || seen.Failed == "dns" || proxyOf(pod) != "" {
 			return
 		}
 		use, how := knownProxy(p)
@@ -40,8 +42,9 @@ HTTP proxy configuration, which injects them.
 		if via != nil && diagnose.Fails(via) {
 			return // the proxy does not get there either
 		}
-		if via == nil && seen.Result != model.TimedOut {
-			return
+		prescribed := p.Case.World.Azure.Cluster != nil && p.Case.World.Azure.Cluster.HTTPProxy != nil
+		if via == nil && !brokenAnywhere(p) {
+			return // neither is the direct way known to be closed, nor the proxy to be the way
 		}
 		f := diagnose.Finding{
 			Subject:  p.Client(),
@@ -53,14 +56,27 @@ HTTP proxy configuration, which injects them.
 				Line: proxyEnv(p, use), Verify: again(p),
 			}},
 		}
-		if via == nil {
-			f.Confidence = diagnose.Likely
-		} else {
+		switch {
+		case via == nil && !prescribed:
+			f.Confidence = diagnose.Possible
+		case via == nil:
+			f.Evidence = append(f.Evidence, closedBy(p)...)
+		default:
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s through %s: it works", diagnose.PlaceOf(via), redact(via.Proxy)), via.From))
 		}
 		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("no container of pod %s/%s has a proxy variable", pod.Namespace, pod.Name), pod.Ref()))
 		p.Report(f)
 	},
+}
+
+// closedBy is what closes the direct way.
+func closedBy(p *diagnose.Pass) []diagnose.Evidence {
+	for _, w := range p.Ways() {
+		if step := w.Path.Broken(); step != nil {
+			return []diagnose.Evidence{{Text: "the direct way is closed: " + step.Title + ": " + step.Reason, Refs: []model.Ref{step.At}, Source: "trace"}}
+		}
+	}
+	return nil
 }
 
 func viaProxy(p *diagnose.Pass) *model.Observation {

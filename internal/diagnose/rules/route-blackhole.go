@@ -26,6 +26,7 @@ the next best route decides.
 	Hop:    model.HopRoute,
 	Covers: []string{"route-udr-default-none", "route-intra-vnet-udr"},
 	Needs:  []string{"routetable", "subnet"},
+	Under:  []string{"proxy-not-used"},
 	Sees:   diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopRoute, func(w diagnose.Way, step *model.Step) {

@@ -24,6 +24,7 @@ Mend it by adding the route 0.0.0.0/0 with the appliance's address as next hop.
 	Hop:    model.HopRoute,
 	Covers: []string{"route-udr-default-missing"},
 	Needs:  []string{"routetable", "subnet", "cluster"},
+	Under:  []string{"proxy-not-used"},
 	Sees:   diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		noEgress(p, func(e egress) {

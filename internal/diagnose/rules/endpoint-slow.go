@@ -1,0 +1,66 @@
+package rules
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var endpointSlow = diagnose.Rule{
+	ID: "endpoint-slow",
+	Doc: `The far side takes long to answer
+
+Name, connection and TLS are quick, and then the service takes seconds until the first byte of its answer, or never gets so far before
+the client gives up. From outside the cluster it takes as long.
+
+Look-alikes: lost packets show in the connection's own time (one second, three seconds), before any request. A path that loses
+large packets stalls in the middle of an answer, and not before it.
+
+Mend it with the owner of the service; meanwhile raise the client's time-out above what it takes.
+`,
+	Hop:        model.HopEndpoint,
+	Covers:     []string{"endpoint-slow"},
+	Needs:      []string{"probe"},
+	Under:      []string{"path-mtu"},
+	LastResort: true,
+	Run: func(p *diagnose.Pass) {
+		seen := p.Seen()
+		if seen == nil || !slowAnswer(seen) {
+			return
+		}
+		ph := seen.PhaseOf("http")
+		f := diagnose.Finding{
+			Subject:    farSide(p),
+			Confidence: diagnose.Likely,
+			Title:      fmt.Sprintf("%s takes %s to answer", p.Host(), ph.Duration.Round(100*time.Millisecond)),
+			Summary:    "The connection and TLS are quick; the time passes between the request and the answer.",
+			Fix:        []diagnose.Command{{Text: "Ask the service's owner; raise the client's time-out above what it takes", Verify: again(p)}},
+		}
+		for _, phase := range seen.Phases {
+			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%s: %s", phase.Name, phase.Duration.Round(time.Millisecond))))
+		}
+		if here := p.At(model.VantageHere); here != nil {
+			if !slowAnswer(here) {
+				return
+			}
+			f.Confidence = diagnose.Proven
+		}
+		p.Report(f)
+	},
+}
+
+// slowAnswer says that the time went into the answer and into nothing before it.
+func slowAnswer(o *model.Observation) bool {
+	ph := o.PhaseOf("http")
+	if ph == nil || ph.Duration < 1500*time.Millisecond || o.Failed != "" && !(o.Failed == "http" && o.Result == model.TimedOut && o.Bytes == 0) {
+		return false
+	}
+	for _, before := range o.Phases {
+		if before.Name != "http" && before.Duration > time.Second {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,107 @@
+package rules
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Who answered, as the probe judges it.
+const (
+	byOrigin   = "origin"
+	byProxy    = "proxy"
+	byFirewall = "firewall"
+)
+
+// answerer is who sent the HTTP answer: origin, proxy, firewall, or "" when it
+// cannot be told. An answer to CONNECT is always somebody's between.
+func answerer(p *diagnose.Pass, o *model.Observation) string {
+	if o.HTTP == nil {
+		return ""
+	}
+	switch {
+	case o.HTTP.Answered == byFirewall:
+		return byFirewall
+	case o.Failed == "proxy" || o.HTTP.Answered == byProxy:
+		return byProxy
+	case o.HTTP.Answered == byOrigin:
+		return byOrigin
+	}
+	if p.Same(model.VantageHere) {
+		return byOrigin // this machine, which goes another way, is answered alike
+	}
+	return ""
+}
+
+// statusMeanings is what a status says, by who may have sent it, from the
+// registry of status codes (RFC 9110) and from what filters are known to send.
+var statusMeanings = map[int]string{
+	400: "the request is malformed", 401: "credentials are missing or wrong", 403: "the request is understood and refused",
+	404: "there is no such resource", 405: "the resource does not take this method", 407: "a proxy demands credentials",
+	408: "the request came too slowly", 409: "the resource is in another state", 410: "the resource is gone", 413: "the body is too large",
+	421: "this server does not answer for that name", 426: "another protocol is required", 429: "too many requests", 431: "the headers are too large",
+	451: "refused for legal reasons (filters use it too)", 470: "Azure Firewall refuses plain HTTP by an application rule",
+	500: "the server failed while it handled the request", 501: "the server cannot do that", 502: "somebody between got no usable answer from the server behind it",
+	503: "the server is overloaded or down for maintenance, or nothing is behind it", 504: "somebody between waited too long for the server behind it",
+	511: "the network wants a login first",
+}
+
+// statusText is "503 Service Unavailable: the server is overloaded …".
+func statusText(status int) string {
+	text := fmt.Sprint(status)
+	if name := http.StatusText(status); name != "" {
+		text += " " + name
+	}
+	if meaning := statusMeanings[status]; meaning != "" {
+		text += ": " + meaning
+	}
+	return text
+}
+
+// answerEvidence shows the answer's own words.
+func answerEvidence(o *model.Observation) []diagnose.Evidence {
+	out := []diagnose.Evidence{probe("status " + statusText(o.HTTP.Status))}
+	for _, name := range []string{"Server", "Via", "X-Squid-Error", "Proxy-Authenticate", "WWW-Authenticate", "Retry-After", "X-Cache"} {
+		if v := o.HTTP.Header[name]; v != "" {
+			out = append(out, probe(fmt.Sprintf("the answer's %s is %q", name, oneLine(v))))
+		}
+	}
+	if o.HTTP.Body != "" {
+		out = append(out, probe(fmt.Sprintf("the answer begins %q", oneLine(o.HTTP.Body))))
+	}
+	return out
+}
+
+// noNSG is what people ask first when they see a 403.
+const noNSG = "A network security group or route never sends an HTTP answer: it drops silently."
+
+// proxyRef is host/NAME of the proxy that a probe went through; the firewall on
+// the way when it went through none.
+func proxyRef(p *diagnose.Pass, o *model.Observation) model.Ref {
+	if u, err := url.Parse(o.Proxy); err == nil && u.Hostname() != "" {
+		return model.NewRef("host", u.Hostname())
+	}
+	if fw, policy := p.Firewall(); policy != nil {
+		return model.NewRef("firewallpolicy", policy.Name)
+	} else if fw != nil {
+		return model.NewRef("firewall", fw.Name)
+	}
+	if subject, _ := applianceOnWay(p); subject != "" {
+		return subject
+	}
+	return model.NewRef("host", o.Address.Addr().String())
+}
+
+// compareHere adds what this machine saw, when it saw something.
+func compareHere(p *diagnose.Pass) []diagnose.Evidence {
+	switch {
+	case p.Same(model.VantageHere):
+		return []diagnose.Evidence{probe("this machine, outside the cluster, gets the same answer")}
+	case p.Fate(model.VantageHere) == diagnose.Works:
+		return []diagnose.Evidence{probe("this machine, outside the cluster, gets a good answer")}
+	}
+	return nil
+}

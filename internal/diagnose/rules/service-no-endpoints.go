@@ -1,0 +1,53 @@
+package rules
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var serviceNoEndpoints = diagnose.Rule{
+	ID: "service-no-endpoints",
+	Doc: `The Service has nothing behind it, or does not have this port
+
+The destination is a Service without a ready endpoint, or without the port that was asked for. kube-proxy refuses connections to it, or
+lets them vanish. Either its selector matches no pods, or none of its pods is ready.
+
+Look-alikes: pods that crash are named apart. A NetworkPolicy or a node that does not forward gives silence while the endpoints are there.
+
+Mend the selector, or the pods' readiness; see kubectl describe for what they wait for.
+`,
+	Hop:    model.HopService,
+	Covers: []string{"svc-selector-mismatch", "svc-no-ready-endpoints", "svc-named-port-missing"},
+	Needs:  []string{"service", "endpointslice"},
+	Under:  []string{"crash-loop"},
+	Sees: func(o *model.Observation) bool {
+		return o.Failed == "tcp" && (o.Result == model.Refused || diagnose.Unanswered(o))
+	},
+	Run: func(p *diagnose.Pass) {
+		p.Broken(model.HopService, func(w diagnose.Way, step *model.Step) {
+			svc := p.Case.World.Kube.Services[step.At]
+			if svc == nil {
+				return
+			}
+			f := diagnose.Finding{
+				Subject: step.At,
+				Title:   fmt.Sprintf("Service %s/%s has no endpoint for port %d", svc.Namespace, svc.Name, step.In.DstPort),
+				Summary: "Nothing behind the Service can take the connection.",
+				Fix: []diagnose.Command{
+					{Text: "See what it selects, and what is ready", Line: diagnose.Kubectl("-n", svc.Namespace, "get", "pods,endpointslices", "-l", labelText(svc.Selector))},
+					{Text: "Mend its selector or ports", Line: diagnose.KubectlFor(step.At, "edit"), Verify: again(p)},
+				},
+			}
+			matching := destinations(p)
+			f.Evidence = append(f.Evidence, kube(fmt.Sprintf("its selector %s matches %d pods", firstOf(labelText(svc.Selector), "(none)"), len(matching)), step.At))
+			for i, pod := range matching {
+				if i < 3 {
+					f.Evidence = append(f.Evidence, kube(podState(pod), pod.Ref()))
+				}
+			}
+			p.ReportAt(w, step, f)
+		})
+	},
+}
