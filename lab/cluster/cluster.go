@@ -9,7 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -82,7 +86,29 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 func (c *Cluster) logf(format string, args ...any) { c.o.Logf(format, args...) }
 
 // Kubeconfig is the administrator's, for use from this machine.
-func (c *Cluster) Kubeconfig() string { return c.creds.path("admin.kubeconfig") }
+func Kubeconfig(h home.Home) string { return h.Path("kubernetes", "admin.kubeconfig") }
+
+// Kubeconfig is the administrator's, for use from this machine.
+func (c *Cluster) Kubeconfig() string { return Kubeconfig(c.o.Home) }
+
+// SetResolvers gives every node its name servers. Pods that exist keep theirs, as on a real node.
+func (c *Cluster) SetResolvers(servers []netip.Addr) error {
+	var errs []error
+	for _, n := range c.nodes {
+		errs = append(errs, n.space.do(func() error {
+			return os.WriteFile("/etc/resolv.conf", []byte(resolvConf(servers)), 0o644)
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// HasProbe says whether the nodes have podpath's probe image.
+func (c *Cluster) HasProbe() bool {
+	return slices.ContainsFunc(c.images, func(i image) bool { return i.name == ProbeImage })
+}
+
+// Processes are the ids of the cluster's processes that run.
+func (c *Cluster) Processes() map[string]int { return c.super.processes() }
 
 // start runs what does not depend on each other side by side: the machine is
 // small, and most of each part is waiting.
@@ -90,7 +116,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	apiUp, imagesMade, nodesUp := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	apiUp, imagesMade, kubeletsUp := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var archives []string
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -104,9 +130,14 @@ func (c *Cluster) start(ctx context.Context) error {
 		archives, err = writeImages(c.o.Home.Path("images"), c.images)
 		return err
 	})
-	var nodes errgroup.Group
+	var kubelets sync.WaitGroup
+	kubelets.Add(len(c.nodes))
+	go func() {
+		kubelets.Wait() // never, if a node fails before; then ctx ends the wait for it
+		close(kubeletsUp)
+	}()
 	for _, n := range c.nodes {
-		nodes.Go(func() error {
+		g.Go(func() error {
 			if err := c.step("containerd of "+n.Name, func() error { return n.startRuntime(ctx, c.super) }); err != nil {
 				return err
 			}
@@ -120,17 +151,15 @@ func (c *Cluster) start(ctx context.Context) error {
 				return err
 			}
 			return c.step("node "+n.Name, func() error {
-				if err := n.startKubelet(c.super); err != nil {
+				err := n.startKubelet(c.super)
+				kubelets.Done()
+				if err != nil {
 					return err
 				}
 				return c.nodeReady(ctx, n)
 			})
 		})
 	}
-	g.Go(func() error {
-		defer close(nodesUp)
-		return nodes.Wait()
-	})
 	after := func(what string, f func(context.Context) error, conditions ...chan struct{}) {
 		g.Go(func() error {
 			for _, condition := range conditions {
@@ -142,7 +171,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		})
 	}
 	after("CoreDNS and workloads", c.workloads, apiUp)
-	after("metrics-server", c.metrics, nodesUp)
+	after("metrics-server", c.metrics, kubeletsUp)
 	return g.Wait()
 }
 
@@ -312,7 +341,8 @@ func (c *Cluster) available(ctx context.Context) error {
 	return nil
 }
 
-// metrics starts metrics-server once there are nodes to read, and tells the API server of it.
+// metrics starts metrics-server as soon as there are kubelets to read: it reads
+// them twice, ten seconds apart, before it is ready and the API server is told of it.
 func (c *Cluster) metrics(ctx context.Context) error {
 	if err := c.kube("metrics-server", c.creds.metricsServer()...); err != nil {
 		return err

@@ -2,19 +2,16 @@ package cluster
 
 import (
 	"encoding/json"
+	"net/netip"
 
 	"github.com/podpath/podpath/lab/plan"
 )
-
-// transparentGateway is every pod's default gateway under Azure CNI: no machine
-// has it, the node's end of the pod's link answers for it.
-const transparentGateway = "169.254.1.1"
 
 // cniConfig is a node's CNI configuration, file name and content: the plugins of
 // Debian in the shape that AKS's own give a node. Kubenet has a bridge; with
 // Azure CNI every pod has its own link and the node a route to each.
 func cniConfig(p *plan.Plan, n plan.Node) (name, content string, err error) {
-	pod := map[string]any{"subnet": n.PodCIDR.String(), "gateway": transparentGateway}
+	pod := map[string]any{"subnet": n.PodCIDR.String()}
 	switch p.Topology.CNI {
 	case plan.NodeSubnet: // the NIC's secondary addresses
 		first := n.PodCIDR.Addr().Next()
@@ -23,22 +20,20 @@ func cniConfig(p *plan.Plan, n plan.Node) (name, content string, err error) {
 			last = last.Next()
 		}
 		pod["rangeStart"], pod["rangeEnd"] = first.String(), last.String()
+		gateway := n.PodCIDR.Addr().As4()
+		gateway[3] = 254 // the node's end of every pod's link; no address of the NIC
+		pod["gateway"] = netip.AddrFrom4(gateway).String()
 	case plan.PodSubnet: // Azure keeps a subnet's first addresses
 		pod["rangeStart"] = n.PodCIDR.Addr().Next().Next().Next().Next().String()
-	case plan.Kubenet:
-		delete(pod, "gateway") // the bridge's own address
 	}
 	ipam := map[string]any{"type": "host-local", "ranges": [][]any{{pod}}, "routes": []any{map[string]any{"dst": "0.0.0.0/0"}}}
-
-	file, network := map[string][2]string{
-		plan.Kubenet:    {"10-containerd-net.conflist", "kubenet"},
-		plan.NodeSubnet: {"10-azure.conflist", "azure"},
-		plan.PodSubnet:  {"10-azure.conflist", "azure"},
-		plan.Overlay:    {"15-azure-swift-overlay.conflist", "azure"},
-	}[p.Topology.CNI][0], "azure"
 	link := map[string]any{"type": "ptp", "mtu": 1500, "ipam": ipam}
-	if p.Topology.CNI == plan.Kubenet {
-		network = "kubenet"
+	name, network := "10-azure.conflist", "azure"
+	switch p.Topology.CNI {
+	case plan.Overlay:
+		name = "15-azure-swift-overlay.conflist"
+	case plan.Kubenet:
+		name, network = "10-containerd-net.conflist", "kubenet"
 		link = map[string]any{"type": "bridge", "bridge": "cbr0", "mtu": 1500, "isGateway": true, "ipMasq": false,
 			"promiscMode": true, "hairpinMode": false, "ipam": ipam}
 	}
@@ -46,7 +41,7 @@ func cniConfig(p *plan.Plan, n plan.Node) (name, content string, err error) {
 		"cniVersion": "0.3.1", "name": network,
 		"plugins": []any{link, map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}, "snat": true}},
 	}, "", "  ")
-	return file, string(data) + "\n", err
+	return name, string(data) + "\n", err
 }
 
 // maxPods is what AKS allows a node by default.

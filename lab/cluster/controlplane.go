@@ -136,7 +136,7 @@ func (c *credentials) apiServer() []string {
 		"--kubelet-client-certificate=" + c.path("apiserver-kubelet-client.crt"), "--kubelet-client-key=" + c.path("apiserver-kubelet-client.key"),
 		"--kubelet-certificate-authority=" + c.path("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-		"--service-account-key-file=" + c.path("service-account.key"), "--service-account-signing-key-file=" + c.path("service-account.key"),
+		"--service-account-key-file=" + c.path("service-account.crt"), "--service-account-signing-key-file=" + c.path("service-account.key"),
 		"--requestheader-client-ca-file=" + c.path("front-proxy-ca/ca.crt"), "--requestheader-allowed-names=front-proxy-client",
 		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
@@ -174,7 +174,7 @@ func (c *credentials) metricsServer() []string {
 		"--kubeconfig=" + c.path("metrics-server.kubeconfig"), "--authentication-kubeconfig=" + c.path("metrics-server.kubeconfig"),
 		"--authorization-kubeconfig=" + c.path("metrics-server.kubeconfig"),
 		"--tls-cert-file=" + c.path("metrics-server.crt"), "--tls-private-key-file=" + c.path("metrics-server.key"),
-		fmt.Sprintf("--secure-port=%d", metricsPort), "--metric-resolution=10s",
+		fmt.Sprintf("--secure-port=%d", metricsPort), "--metric-resolution=10s", "--kubelet-request-timeout=5s",
 		"--kubelet-preferred-address-types=InternalIP", "--kubelet-certificate-authority=" + c.path("ca.crt"),
 	}
 }

@@ -28,6 +28,15 @@ type node struct {
 	space   *Space
 }
 
+// resolvConf is what a VNet's DHCP makes of a node's resolver.
+func resolvConf(servers []netip.Addr) string {
+	text := ""
+	for _, s := range servers {
+		text += "nameserver " + s.String() + "\n"
+	}
+	return text + "search " + plan.InternalDomain + "\n"
+}
+
 // etcDir is where a node's own configuration is, in the lab's folder.
 func (n *node) etcDir() string { return n.home.Path("nodes", n.Name) }
 
@@ -37,16 +46,6 @@ func (n *node) process(what string) string { return n.Name + "-" + what }
 // prepare makes the node's space, settings and files; no process yet.
 func (n *node) prepare() error {
 	n.network = netns.Name(n.p.Lab, "node-"+n.Name)
-	if err := netns.Sysctl(n.network, map[string]string{
-		"net.ipv4.ip_forward":                 "1",
-		"net.ipv4.conf.all.rp_filter":         "2", // as Ubuntu ships it
-		"net.ipv4.conf.default.rp_filter":     "2",
-		"net.ipv4.ip_local_port_range":        "32768 60999",
-		"net.core.somaxconn":                  "16384",
-		"net.ipv4.ip_unprivileged_port_start": "1024",
-	}); err != nil {
-		return err
-	}
 	name, content, err := cniConfig(n.p, n.Node)
 	if err != nil {
 		return err
@@ -55,7 +54,7 @@ func (n *node) prepare() error {
 		return err
 	}
 	files := nodeFiles{root: n.etcDir(), home: n.home.Path(), name: n.Name,
-		resolv: "nameserver " + plan.AzureDNS.String() + "\nsearch " + plan.InternalDomain + "\n",
+		resolv: resolvConf([]netip.Addr{plan.AzureDNS}),
 		cni:    map[string]string{name: content}}
 	if n.space, err = newSpace(n.network, unix.CLONE_NEWNS|unix.CLONE_NEWUTS, files.setup); err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
@@ -143,7 +142,6 @@ func (n *node) kubelet() map[string]any {
 		"kubeAPIBurst":                  600,
 		"eventRecordQPS":                0,
 		"localStorageCapacityIsolation": false,
-		"featureGates":                  map[string]bool{"KubeletInUserNamespace": true}, // bears settings that it may not write
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -38,11 +39,10 @@ func (s *Supervisor) Settle() {
 	s.settled = true
 }
 
-// Pid is the process id of a running process, 0 if it is not running.
-func (s *Supervisor) Pid(name string) int {
+func (s *Supervisor) processes() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pids[name]
+	return maps.Clone(s.pids)
 }
 
 // Start starts a process in a space and watches over it.

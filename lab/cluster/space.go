@@ -109,21 +109,37 @@ func (n nodeFiles) setup() error {
 		{lib, "/var/lib", "", unix.MS_BIND | unix.MS_REC, ""},
 		{filepath.Join(n.root, "log"), "/var/log", "", unix.MS_BIND, ""},
 		{"tmpfs", "/run", "tmpfs", 0, "mode=755"},
-		// The kubelet would tune the whole machine's memory and panic settings.
-		{"/proc/sys/vm", "/proc/sys/vm", "", unix.MS_BIND, ""},
-		{"", "/proc/sys/vm", "", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY, ""},
-		{"/proc/sys/kernel", "/proc/sys/kernel", "", unix.MS_BIND, ""},
-		{"", "/proc/sys/kernel", "", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY, ""},
 	} {
 		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.data); err != nil {
 			return fmt.Errorf("mount %s on %s: %w", m.source, m.target, err)
 		}
+	}
+	if err := n.kernelSettings(); err != nil {
+		return err
 	}
 	if err := n.etc(); err != nil {
 		return err
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share mounts among the node's processes: %w", err)
+	}
+	return nil
+}
+
+// kernelSettings shows the kubelet the settings that it wants to find. It would
+// set them, and they belong to the whole machine, not to a node of a lab.
+func (n nodeFiles) kernelSettings() error {
+	for name, value := range map[string]string{
+		"vm/overcommit_memory": "1", "kernel/panic": "10", "kernel/panic_on_oops": "1",
+		"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
+	} {
+		file := filepath.Join(n.root, filepath.Base(name))
+		if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
+			return err
+		}
+		if err := unix.Mount(file, "/proc/sys/"+name, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount over /proc/sys/%s: %w", name, err)
+		}
 	}
 	return nil
 }
