@@ -24,7 +24,7 @@ func (t *tracer) facts() *model.NodeFacts {
 // kernelOut judges the sender's node: whether it forwards a pod's packets, and
 // where its own routes lead.
 func (t *tracer) kernelOut(_ *backends, to *backend) {
-	if t.sameNode() {
+	if t.sameNode() && !t.routedOnNode() {
 		return // bridged or switched on the node: nothing is routed
 	}
 	ref := t.nodeRef()
@@ -55,6 +55,17 @@ func (t *tracer) kernelOut(_ *backends, to *backend) {
 		t.ownRoute(&s, facts)
 	}
 	t.add(s)
+}
+
+// routedOnNode says whether pods of this node reach each other through its
+// routes: each by a device of its own, as Azure CNI has it, not on one bridge.
+func (t *tracer) routedOnNode() bool {
+	facts := t.facts()
+	if facts == nil || t.org.pod == nil || t.org.pod.HostNetwork || t.x.podByIP[t.flow.Dst] == nil {
+		return false
+	}
+	a, b := podDevice(facts, t.org.addr), podDevice(facts, t.flow.Dst)
+	return a != "" && b != "" && a != b
 }
 
 // ownRoute looks the destination up in the node's own tables.

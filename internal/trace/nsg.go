@@ -258,6 +258,33 @@ func (x *Index) evaluate(n *nsg, inbound bool, f model.Flow, at *model.Subnet) N
 	return d
 }
 
+// NSG judges a flow by one security group, seen from a subnet: its own rules,
+// whatever the platform exempts.
+func (x *Index) NSG(nsgID string, inbound bool, f model.Flow, subnetID string) NSGDecision {
+	n := x.nsgs[strings.ToLower(nsgID)]
+	if n == nil {
+		return NSGDecision{Reason: fmt.Sprintf("NSG %s was not read", lastOf(nsgID))}
+	}
+	return x.evaluate(n, inbound, x.normal(f), x.az.Subnets[strings.ToLower(subnetID)])
+}
+
+// EffectiveNSG lists a group's rules of one direction as they are tried, the default ones last.
+func (x *Index) EffectiveNSG(nsgID string, inbound bool) []model.NSGRule {
+	n := x.nsgs[strings.ToLower(nsgID)]
+	if n == nil {
+		return nil
+	}
+	rules := n.out
+	if inbound {
+		rules = n.in
+	}
+	out := make([]model.NSGRule, len(rules))
+	for i := range rules {
+		out[i] = rules[i].NSGRule
+	}
+	return out
+}
+
 func access(allow bool) string { return map[bool]string{true: "Allow", false: "Deny"}[allow] }
 func verb(allow bool) string   { return map[bool]string{true: "allow", false: "deny"}[allow] }
 func verbs(allow bool) string  { return map[bool]string{true: "allows", false: "denies"}[allow] }
