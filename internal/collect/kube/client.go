@@ -1,9 +1,12 @@
 package kube
 
 import (
+	"strings"
+
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // Client is a way to one cluster.
@@ -24,6 +27,11 @@ func Connect(flags Getter) (*Client, error) {
 	config, err := flags.ToRESTConfig()
 	if err != nil {
 		return nil, &ConfigError{err}
+	}
+	// Without any configuration kubectl's flags still give a client, of a server on this machine that nobody meant.
+	raw, err := flags.ToRawKubeConfigLoader().RawConfig()
+	if err == nil && clientcmdapi.IsConfigEmpty(&raw) && strings.HasSuffix(config.Host, "localhost:8080") {
+		return nil, &ConfigError{clientcmd.ErrEmptyConfig}
 	}
 	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {

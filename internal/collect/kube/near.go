@@ -52,7 +52,16 @@ func nearest(all []candidate, kind, namespace, name string) []string {
 		return strings.Compare(a.namespace+"/"+a.kind+"/"+a.name, b.namespace+"/"+b.kind+"/"+b.name)
 	})
 	var out []string
+	var owners []candidate
 	for _, f := range found {
+		if f.kind == "pod" && slices.ContainsFunc(owners, func(o candidate) bool {
+			return o.namespace == f.namespace && strings.HasPrefix(f.name, o.name+"-")
+		}) {
+			continue // its workload stands there already
+		}
+		if f.kind != "pod" {
+			owners = append(owners, f.candidate)
+		}
 		text := f.namespace + "/" + f.kind + "/" + f.name
 		if f.namespace == "" {
 			text = f.kind + "/" + f.name
