@@ -258,7 +258,7 @@ func (w *world) balanced(n *nic, s *resource[subnet], pool string) nft.Set {
 // internet.
 func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 	t.Chain("outbound", "")
-	t.Chain("nat", "type nat hook postrouting priority srcnat; policy accept;")
+	t.Chain("nat", "type nat hook postrouting priority srcnat + 5; policy accept;")
 	t.Chain("leave", "type filter hook postrouting priority srcnat + 50; policy accept;")
 	timers := map[string]bool{}
 	var live nft.Set

@@ -161,6 +161,9 @@ func (f *Fabric) Up(ctx context.Context) (err error) {
 	if err := f.startEngine(ctx); err != nil {
 		return err
 	}
+	if err := f.watch(ctx); err != nil {
+		return err
+	}
 	go f.measure(ctx)
 	return nil
 }
@@ -252,7 +255,7 @@ func (f *Fabric) connect(handles map[string]*netlink.Handle, w wire) error {
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = w.link, mtu, azureMAC
 	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1
 	veth := netlink.NewVeth(attrs)
-	veth.PeerName, veth.PeerMTU, veth.PeerNamespace, veth.PeerHardwareAddr = w.eth, mtu, netlink.NsFd(int(there)), w.mac
+	veth.PeerName, veth.PeerMTU, veth.PeerNamespace, veth.PeerHardwareAddr = w.eth, mtu, netlink.NsFd(int(there)), w.hardware()
 	veth.PeerNumTxQueues, veth.PeerNumRxQueues = 1, 1
 	if err := router.LinkAdd(veth); err != nil {
 		return err
@@ -302,10 +305,25 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
+// hardware is the box's MAC: what its NIC document says, or one made of its address.
+func (w wire) hardware() net.HardwareAddr {
+	if w.mac != nil {
+		return w.mac
+	}
+	b := w.addr.Addr().As4()
+	return net.HardwareAddr{0x60, 0x45, 0xbd, b[1], b[2], b[3]}
+}
+
 func (f *Fabric) routerSide(h *netlink.Handle, w wire) error {
 	link, err := h.LinkByName(w.link)
 	if err != nil {
 		return err
+	}
+	if w.router == RoleRouter { // a VNet delivers to the NIC, whatever a box says by ARP
+		if err := h.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+			IP: w.addr.Addr().AsSlice(), HardwareAddr: w.hardware()}); err != nil {
+			return fmt.Errorf("neighbour %s: %w", w.addr.Addr(), err)
+		}
 	}
 	for _, p := range []netip.Prefix{w.addr, w.v6} {
 		if !p.IsValid() {

@@ -73,7 +73,8 @@ func (p *Policy) Table() *nft.Table {
 	if p.dnsProxy {
 		t.Rule("divert", fmt.Sprintf("ip daddr %s meta l4proto { tcp, udp } th dport 53 dnat to %s", p.Addr, p.dnsServer))
 	}
-	t.Chain("translate", "type nat hook postrouting priority srcnat; policy accept;")
+	// After srcnat, so that a translation put there by hand comes first.
+	t.Chain("translate", "type nat hook postrouting priority srcnat + 5; policy accept;")
 	leave := `oifname "` + BoxLeg + `" `
 	t.Rule("translate", leave+fmt.Sprintf("ip saddr %s snat to %s", EngineAddr, p.Addr))
 	t.Rule("translate", leave+fmt.Sprintf("ct status dnat snat to %s", p.Addr))
