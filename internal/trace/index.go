@@ -39,6 +39,7 @@ type Index struct {
 
 	podCIDRs, serviceCIDRs []netip.Prefix
 	masq                   masqConfig
+	cilium                 bool // the dataplane is Cilium's: its own forwarding, no kube-proxy
 }
 
 // nicAddr is one address of a network interface.
@@ -53,6 +54,7 @@ func Build(w *model.World) *Index {
 	x.indexKube()
 	x.indexAzure()
 	x.masq = masqFrom(w)
+	x.cilium = x.policies.Dialect() == policy.Cilium
 	return x
 }
 

@@ -24,7 +24,7 @@ func (t *tracer) facts() *model.NodeFacts {
 // kernelOut judges the sender's node: whether it forwards a pod's packets, and
 // where its own routes lead.
 func (t *tracer) kernelOut(_ *backends, to *backend) {
-	if t.sameNode() && !t.routedOnNode() {
+	if t.nodeLocal() || t.sameNode() && !t.routedOnNode() {
 		return // bridged or switched on the node: nothing is routed
 	}
 	ref := t.nodeRef()
@@ -44,6 +44,9 @@ func (t *tracer) kernelOut(_ *backends, to *backend) {
 		switch {
 		case !known:
 			s.Verdict, s.Reason = model.Unknown, "ip_forward was not read"
+		case value == "0" && t.x.cilium:
+			s.Verdict = model.Unknown
+			s.Reason = fmt.Sprintf("%s = 0 on %s; whether that matters with Cilium depends on its host routing, which is not known", key, ref)
 		case value == "0":
 			s.Verdict, s.Decided = model.Drop, ref
 			s.Reason = fmt.Sprintf("%s = 0 on %s: packets of its pods are not forwarded, and nobody is told", key, ref)
@@ -187,7 +190,7 @@ func (t *tracer) kernelIn(n *model.Node) {
 		return
 	}
 	facts := t.x.w.Nodes[n.Name]
-	if facts == nil {
+	if facts == nil || t.x.cilium {
 		return // that node was not entered; only the sender's is by default
 	}
 	ref := model.NewRef("node", n.Name)

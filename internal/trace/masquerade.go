@@ -130,7 +130,7 @@ func (x *Index) keeps(net podNet, dst netip.Addr) (bool, model.Ref, string) {
 // masquerade decides which source address leaves the node.
 func (t *tracer) masquerade(*backends, *backend) {
 	p := t.org.pod
-	if p == nil || p.HostNetwork || t.sameNode() {
+	if p == nil || p.HostNetwork || t.sameNode() || t.nodeLocal() {
 		return
 	}
 	x, dst := t.x, t.flow.Dst

@@ -15,6 +15,15 @@ const maxTurns = 4
 // leave sends the packet into the network, or keeps it on the node.
 func (t *tracer) leave(_ *backends, _ *backend) {
 	x, dst := t.x, t.flow.Dst
+	if t.nodeLocal() {
+		ref := t.nodeRef()
+		t.add(model.Step{
+			Hop: model.HopNodeKernel, At: ref, Title: "link-local address on " + string(ref), Verdict: model.Pass,
+			Reason: fmt.Sprintf("%s never leaves the node: something on it answers (a DNS cache, for one), or nobody", dst),
+		})
+		t.end()
+		return
+	}
 	if t.sameNode() {
 		t.arrive(attachment{})
 		return
@@ -46,8 +55,45 @@ func (t *tracer) leave(_ *backends, _ *backend) {
 		t.noSubnet(a)
 		return
 	}
+	if t.noRouteAtAll(a) {
+		t.route(a, 0)
+		t.nsgsOut(a) // in After: the default rules deny it as well
+		return
+	}
 	t.nsgsOut(a)
 	t.route(a, 0)
+}
+
+// noRouteAtAll is a private destination in no network that the VNet knows. The
+// NSG's default rules deny it too, but only because there is no route: that is
+// what to show first, unless a rule that somebody wrote denies it.
+func (t *tracer) noRouteAtAll(a attachment) bool {
+	x, r := t.x, t.x.routingOf(a.subnet)
+	if r == nil || !t.flow.Dst.IsValid() || t.x.podByIP[t.flow.Dst] != nil {
+		return false
+	}
+	c := r.choose(x, t.flow)
+	if !c.sure || c.route == nil || c.route.Type != nextNone || c.route.Source != sourceSystem {
+		return false
+	}
+	ids := []string{a.subnet.NSGID}
+	if a.nic != nil {
+		ids = append(ids, a.nic.NSGID)
+	}
+	for _, id := range ids {
+		if n := x.nsgs[strings.ToLower(id)]; n != nil {
+			if d := x.evaluate(n, false, t.flow, a.subnet); d.Verdict != model.Pass && d.Custom {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// nodeLocal says whether the destination is an address that never leaves a node.
+func (t *tracer) nodeLocal() bool {
+	d := t.flow.Dst
+	return d.IsValid() && d != imds && (d.IsLinkLocalUnicast() || d.IsLoopback())
 }
 
 // noSubnet goes on as far as one can when the subnet was not read.

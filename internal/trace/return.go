@@ -133,7 +133,7 @@ func (t *tracer) backIntoNode() {
 	ref := t.nodeRef()
 	s := model.Step{Hop: model.HopNodeKernel, At: ref, Title: "kernel of " + string(ref) + ", answers", Verdict: model.Pass, Reason: "answers come in by " + dev}
 	pod := t.org.pod != nil && !t.org.pod.HostNetwork
-	if key, value, known := forwarding(facts, dev); pod && known && value == "0" {
+	if key, value, known := forwarding(facts, dev); pod && known && value == "0" && !t.x.cilium {
 		s.Verdict, s.Decided = model.Drop, ref
 		s.Reason = fmt.Sprintf("%s = 0 on %s: answers come in by %s and are not forwarded to the pod", key, ref, dev)
 	} else if far := t.orig.Dst; far.IsValid() {
