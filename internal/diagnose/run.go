@@ -47,8 +47,9 @@ func (p *Pass) apply(r *Rule) {
 	p.rule = r
 	before := len(p.view.findings)
 	r.Run(p)
-	if len(p.view.findings) > before {
-		return
+	seen := p.Seen()
+	if len(p.view.findings) > before || seen != nil && !r.EvenIfItWorks && (!Fails(seen) || r.Sees != nil && !r.Sees(seen)) {
+		return // it spoke, or would not explain what was seen whatever it could read
 	}
 	for _, g := range p.Gaps(r.Needs) {
 		p.Skip(g)
@@ -186,17 +187,25 @@ func (p *Pass) result(catalogue []Rule) Result {
 	return res
 }
 
-// hidden says that a finding is but a consequence of another that explains, on the same way.
+// hidden says that a finding is but a consequence of another that explains, on
+// the same way. What keeps the asking side from running at all stands above
+// every way.
 func hidden(f *Finding, all []Finding, catalogue []Rule) bool {
 	under := ruleOf(catalogue, f.Rule).Under
 	for i := range all {
 		g := &all[i]
-		if g.Explains && g.Confidence >= f.Confidence && g.way == f.way && slices.Contains(under, g.Rule) {
+		if !g.Explains || g.Confidence < Likely || !slices.Contains(under, g.Rule) {
+			continue
+		}
+		if lookup(g.way) == lookup(f.way) || ruleOf(catalogue, g.Rule).EvenIfItWorks {
 			return true
 		}
 	}
 	return false
 }
+
+// lookup says that a way is one of a name's lookup, whose parts stand and fall together.
+func lookup(way string) bool { return strings.HasPrefix(way, "dns") }
 
 func ruleOf(catalogue []Rule, id string) *Rule {
 	return &catalogue[slices.IndexFunc(catalogue, func(r Rule) bool { return r.ID == id })]

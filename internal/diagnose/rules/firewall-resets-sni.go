@@ -23,6 +23,7 @@ Mend it in the appliance's inspection (its log names the signature), by exemptin
 	Hop:    model.HopAppliance,
 	Covers: []string{"nva-rst-on-sni"},
 	Needs:  []string{"probe", "probe:here", "firewall", "routetable"},
+	Under:  []string{"path-mtu"},
 	Sees:   diagnose.CutOff,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,7 +182,8 @@ func apply(target, patch any) any {
 	if !ok {
 		t = map[string]any{}
 	}
-	for k, v := range p {
+	for _, k := range slices.Sorted(maps.Keys(p)) { // "@TYPE/NAME" sorts before the short name of what it makes
+		v := p[k]
 		k = key(t, k)
 		if v == nil {
 			delete(t, k)
