@@ -452,7 +452,11 @@ func decodeRequired(x value) []model.RequiredEndpoint {
 	category := x.get("category").str()
 	for _, endpoint := range x.get("endpoints").list() {
 		domain := endpoint.get("domainName").str()
-		for _, detail := range endpoint.get("endpointDetails").list() {
+		details := endpoint.get("endpointDetails").list()
+		if len(details) == 0 && domain != "" { // needed, without a word on how
+			out = append(out, model.RequiredEndpoint{Category: category, Domain: domain})
+		}
+		for _, detail := range details {
 			r := model.RequiredEndpoint{Category: category, Domain: domain, Protocol: detail.get("protocol").str()}
 			if r.Domain == "" {
 				r.Domain = detail.get("ipAddress").str()
