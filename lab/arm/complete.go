@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strings"
+
+	"github.com/podpath/podpath/lab/plan"
 )
 
 // complete fills in what ARM fills in: system fields, defaults of the type, and
@@ -20,7 +22,7 @@ func (t *tx) complete(r resourceID, d, old Doc) error {
 	if loc := Str(old, "location"); loc != "" {
 		setDefault(d, "location", loc)
 	}
-	if f, ok := completers[kind]; ok {
+	if f, ok := completers()[kind]; ok {
 		if err := f(t, r, d, old); err != nil {
 			return err
 		}
@@ -31,11 +33,12 @@ func (t *tx) complete(r resourceID, d, old Doc) error {
 // completeInline gives nested resources their id, type and state.
 func (t *tx) completeInline(r resourceID, d Doc) error {
 	for _, in := range inlines[strings.ToLower(r.kind())] {
-		list, given := props(d)[in.property]
-		if given && list != nil {
-			if _, ok := list.([]any); !ok {
-				return refuse(400, "InvalidRequestFormat", "properties.%s of %s must be a list.", in.property, r)
-			}
+		list, isList := props(d)[in.property].([]any)
+		if props(d)[in.property] != nil && !isList {
+			return refuse(400, "InvalidRequestFormat", "properties.%s of %s must be a list.", in.property, r)
+		}
+		if len(Items(d, "properties", in.property)) != len(list) {
+			return refuse(400, "InvalidRequestFormat", "Every entry of properties.%s of %s must be an object.", in.property, r)
 		}
 		seen := map[string]bool{}
 		for _, e := range Items(d, "properties", in.property) {
@@ -47,6 +50,9 @@ func (t *tx) completeInline(r resourceID, d Doc) error {
 				return refuse(400, "InvalidRequestContent", "Two entries of properties.%s of %s are called %s.", in.property, r, name)
 			}
 			seen[strings.ToLower(name)] = true
+			if err := shaped(r.String()+"/"+in.segment+"/"+name, e); err != nil {
+				return err
+			}
 			if in.flat {
 				setDefault(e, "provisioningState", "Succeeded")
 				continue
@@ -120,103 +126,141 @@ func plural(one string) string {
 
 type completer func(t *tx, r resourceID, d, old Doc) error
 
-// completers are the defaults of the top-level types.
-var completers = map[string]completer{
-	"microsoft.resources/resourcegroups": func(_ *tx, _ resourceID, d, _ Doc) error {
-		d["properties"] = Doc{"provisioningState": "Succeeded"}
-		d["type"] = "Microsoft.Resources/resourceGroups"
-		return nil
-	},
-	"microsoft.network/networksecuritygroups": func(_ *tx, r resourceID, d, _ Doc) error {
-		p := props(d)
-		setDefault(p, "securityRules", []any{})
-		p["defaultSecurityRules"] = defaultRules()
-		delete(p, "subnets")
-		delete(p, "networkInterfaces")
-		return nil
-	},
-	"microsoft.network/routetables": func(_ *tx, _ resourceID, d, _ Doc) error {
-		p := props(d)
-		setDefault(p, "disableBgpRoutePropagation", false)
-		setDefault(p, "routes", []any{})
-		delete(p, "subnets")
-		return nil
-	},
-	"microsoft.network/virtualnetworks": func(_ *tx, _ resourceID, d, old Doc) error {
-		p := props(d)
-		// A PUT without these lists leaves them as they are; an empty list empties them.
-		for _, k := range []string{"subnets", "virtualNetworkPeerings"} {
-			if kept := At(old, "properties", k); kept != nil {
-				setDefault(p, k, clone(kept))
+// completers are the defaults of the top-level types. (A function, since one
+// completer changes another resource and so comes back here.)
+func completers() map[string]completer {
+	return map[string]completer{
+		"microsoft.resources/resourcegroups": func(_ *tx, _ resourceID, d, _ Doc) error {
+			d["properties"] = Doc{"provisioningState": "Succeeded"}
+			d["type"] = "Microsoft.Resources/resourceGroups"
+			return nil
+		},
+		"microsoft.network/networksecuritygroups": func(_ *tx, r resourceID, d, _ Doc) error {
+			p := props(d)
+			setDefault(p, "securityRules", []any{})
+			p["defaultSecurityRules"] = defaultRules()
+			delete(p, "subnets")
+			delete(p, "networkInterfaces")
+			return nil
+		},
+		"microsoft.network/routetables": func(_ *tx, _ resourceID, d, _ Doc) error {
+			p := props(d)
+			setDefault(p, "disableBgpRoutePropagation", false)
+			setDefault(p, "routes", []any{})
+			delete(p, "subnets")
+			return nil
+		},
+		"microsoft.network/virtualnetworks": func(_ *tx, _ resourceID, d, old Doc) error {
+			p := props(d)
+			// A PUT without these lists leaves them as they are; an empty list empties them.
+			for _, k := range []string{"subnets", "virtualNetworkPeerings"} {
+				if kept := At(old, "properties", k); kept != nil {
+					setDefault(p, k, clone(kept))
+				}
+				setDefault(p, k, []any{})
 			}
-			setDefault(p, k, []any{})
+			setDefault(p, "enableDdosProtection", false)
+			return nil
+		},
+		"microsoft.network/natgateways": func(_ *tx, _ resourceID, d, _ Doc) error {
+			p := props(d)
+			setDefault(p, "idleTimeoutInMinutes", 4.0)
+			setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+			delete(p, "subnets")
+			return nil
+		},
+		"microsoft.network/publicipaddresses": completePublicIP,
+		"microsoft.network/publicipprefixes":  completePrefix,
+		"microsoft.network/loadbalancers": func(t *tx, r resourceID, d, _ Doc) error {
+			p := props(d)
+			for _, in := range inlines["microsoft.network/loadbalancers"] {
+				setDefault(p, in.property, []any{})
+			}
+			setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+			return t.allocate(r, Items(p, "frontendIPConfigurations"))
+		},
+		"microsoft.network/networkinterfaces":                                         completeNIC,
+		"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": completeNIC,
+		"microsoft.compute/virtualmachinescalesets/virtualmachines": func(_ *tx, r resourceID, d, _ Doc) error {
+			d["name"], d["instanceId"] = instanceName(r), r.name()
+			return nil
+		},
+		"microsoft.network/firewallpolicies": func(_ *tx, _ resourceID, d, _ Doc) error {
+			p := props(d)
+			setDefault(p, "sku", Doc{"tier": "Standard"})
+			setDefault(p, "threatIntelMode", "Alert")
+			setDefault(p, "childPolicies", []any{})
+			return nil
+		},
+		"microsoft.network/azurefirewalls": func(t *tx, r resourceID, d, _ Doc) error {
+			p := props(d)
+			setDefault(p, "sku", Doc{"name": "AZFW_VNet", "tier": "Standard"})
+			setDefault(p, "threatIntelMode", "Alert")
+			for _, k := range []string{"networkRuleCollections", "applicationRuleCollections", "natRuleCollections", "ipConfigurations"} {
+				setDefault(p, k, []any{})
+			}
+			return t.allocate(r, Items(p, "ipConfigurations"))
+		},
+		"microsoft.network/privatednszones": func(_ *tx, _ resourceID, d, _ Doc) error {
+			d["location"] = "global"
+			p := props(d)
+			delete(p, "resourceGuid")
+			p["maxNumberOfRecordSets"], p["maxNumberOfVirtualNetworkLinks"] = 25000.0, 1000.0
+			p["maxNumberOfVirtualNetworkLinksWithRegistration"] = 100.0
+			return nil
+		},
+		"microsoft.network/privatednszones/virtualnetworklinks": func(_ *tx, _ resourceID, d, _ Doc) error {
+			d["location"] = "global"
+			p := props(d)
+			setDefault(p, "registrationEnabled", false)
+			setDefault(p, "resolutionPolicy", "Default")
+			p["virtualNetworkLinkState"] = "Completed"
+			return nil
+		},
+		"microsoft.containerservice/managedclusters": func(t *tx, _ resourceID, d, old Doc) error {
+			d["type"] = "Microsoft.ContainerService/ManagedClusters" // as the service spells it
+			d["id"] = strings.Replace(Str(d, "id"), "/resourceGroups/", "/resourcegroups/", 1)
+			if kept := At(old, "properties", "agentPoolProfiles"); kept != nil {
+				setDefault(props(d), "agentPoolProfiles", clone(kept))
+			}
+			return t.followProfile(d, old)
+		},
+	}
+}
+
+// followProfile does what AKS does when a cluster's loadBalancerProfile changes:
+// it writes ports and idle time into the outbound rule of its load balancer.
+func (t *tx) followProfile(d, old Doc) error {
+	path := []string{"properties", "networkProfile", "loadBalancerProfile"}
+	was, is := At(old, path...), At(d, path...)
+	if old == nil || is == nil {
+		return nil
+	}
+	id, err := parseID("/subscriptions/" + plan.Subscription + "/resourceGroups/" + Str(d, "properties", "nodeResourceGroup") +
+		"/providers/Microsoft.Network/loadBalancers/kubernetes")
+	if err != nil {
+		return nil // no node resource group: nothing to follow
+	}
+	lb, ok := t.get(id)
+	if !ok {
+		return nil
+	}
+	lb = clone(lb)
+	changed := false
+	for _, k := range []string{"allocatedOutboundPorts", "idleTimeoutInMinutes"} {
+		n, given := Int(is, k)
+		if before, _ := Int(was, k); !given || n == before {
+			continue
 		}
-		setDefault(p, "enableDdosProtection", false)
-		return nil
-	},
-	"microsoft.network/natgateways": func(_ *tx, _ resourceID, d, _ Doc) error {
-		p := props(d)
-		setDefault(p, "idleTimeoutInMinutes", 4.0)
-		setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
-		delete(p, "subnets")
-		return nil
-	},
-	"microsoft.network/publicipaddresses": completePublicIP,
-	"microsoft.network/publicipprefixes":  completePrefix,
-	"microsoft.network/loadbalancers": func(_ *tx, _ resourceID, d, _ Doc) error {
-		p := props(d)
-		for _, in := range inlines["microsoft.network/loadbalancers"] {
-			setDefault(p, in.property, []any{})
+		for _, rule := range Items(lb, "properties", "outboundRules") {
+			props(rule)[k], changed = float64(n), true
 		}
-		setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+	}
+	if !changed {
 		return nil
-	},
-	"microsoft.network/networkinterfaces":                                         completeNIC,
-	"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": completeNIC,
-	"microsoft.compute/virtualmachinescalesets/virtualmachines": func(_ *tx, r resourceID, d, _ Doc) error {
-		d["name"], d["instanceId"] = instanceName(r), r.name()
-		return nil
-	},
-	"microsoft.network/firewallpolicies": func(_ *tx, _ resourceID, d, _ Doc) error {
-		p := props(d)
-		setDefault(p, "sku", Doc{"tier": "Standard"})
-		setDefault(p, "threatIntelMode", "Alert")
-		setDefault(p, "childPolicies", []any{})
-		return nil
-	},
-	"microsoft.network/azurefirewalls": func(_ *tx, _ resourceID, d, _ Doc) error {
-		p := props(d)
-		setDefault(p, "sku", Doc{"name": "AZFW_VNet", "tier": "Standard"})
-		setDefault(p, "threatIntelMode", "Alert")
-		for _, k := range []string{"networkRuleCollections", "applicationRuleCollections", "natRuleCollections", "ipConfigurations"} {
-			setDefault(p, k, []any{})
-		}
-		return nil
-	},
-	"microsoft.network/privatednszones": func(_ *tx, _ resourceID, d, _ Doc) error {
-		d["location"] = "global"
-		p := props(d)
-		delete(p, "resourceGuid")
-		p["maxNumberOfRecordSets"], p["maxNumberOfVirtualNetworkLinks"] = 25000.0, 1000.0
-		p["maxNumberOfVirtualNetworkLinksWithRegistration"] = 100.0
-		return nil
-	},
-	"microsoft.network/privatednszones/virtualnetworklinks": func(_ *tx, _ resourceID, d, _ Doc) error {
-		d["location"] = "global"
-		p := props(d)
-		setDefault(p, "registrationEnabled", false)
-		setDefault(p, "resolutionPolicy", "Default")
-		p["virtualNetworkLinkState"] = "Completed"
-		return nil
-	},
-	"microsoft.containerservice/managedclusters": func(_ *tx, _ resourceID, d, old Doc) error {
-		d["type"] = "Microsoft.ContainerService/ManagedClusters" // as the service spells it
-		d["id"] = strings.Replace(Str(d, "id"), "/resourceGroups/", "/resourcegroups/", 1)
-		if kept := At(old, "properties", "agentPoolProfiles"); kept != nil {
-			setDefault(props(d), "agentPoolProfiles", clone(kept))
-		}
-		return nil
-	},
+	}
+	_, _, err = t.put(id.String(), lb)
+	return err
 }
 
 // instanceName is how a scale set's instance is called: not by its id's last segment.
@@ -359,6 +403,9 @@ func completeNIC(t *tx, r resourceID, d, _ Doc) error {
 	configs := Items(p, "ipConfigurations")
 	primary := false
 	for _, c := range configs {
+		if err := shaped(r.String(), c); err != nil {
+			return err
+		}
 		if yes, _ := At(c, "properties", "primary").(bool); yes {
 			primary = true
 		}
@@ -369,6 +416,17 @@ func completeNIC(t *tx, r resourceID, d, _ Doc) error {
 			cp["primary"] = true
 		}
 		setDefault(cp, "primary", false)
+	}
+	return t.allocate(r, configs)
+}
+
+// allocate gives private addresses to the configurations that are in a subnet and name none.
+func (t *tx) allocate(r resourceID, configs []Doc) error {
+	for _, c := range configs {
+		if err := shaped(r.String(), c); err != nil {
+			return err
+		}
+		cp := props(c)
 		if Str(cp, "privateIPAddress") != "" || Str(cp, "subnet", "id") == "" {
 			continue
 		}

@@ -99,3 +99,21 @@ func TestNodeSubnetAddresses(t *testing.T) {
 		t.Errorf("%d ip configurations", len(configs))
 	}
 }
+
+func TestClusterProfileReachesLoadBalancer(t *testing.T) {
+	p, _ := plan.New("t", plan.Topology{})
+	s := NewStore()
+	if err := Seed(s, p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Merge(clusterID(), Doc{"properties": Doc{"networkProfile": Doc{"loadBalancerProfile": Doc{"allocatedOutboundPorts": 4000}}}}); err != nil {
+		t.Fatal(err)
+	}
+	rule, _ := s.Get(lbID("outboundRules", "aksOutboundRule"))
+	if n, _ := Int(rule, "properties", "allocatedOutboundPorts"); n != 4000 {
+		t.Errorf("the outbound rule has %d ports", n)
+	}
+	if n, _ := Int(rule, "properties", "idleTimeoutInMinutes"); n != 30 {
+		t.Errorf("the idle time became %d", n)
+	}
+}

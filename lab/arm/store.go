@@ -212,6 +212,9 @@ func (t *tx) put(id string, body Doc) (Doc, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	if err := shaped(r.String(), d); err != nil {
+		return nil, false, err
+	}
 	if n := Str(d, "name"); n != "" && !strings.EqualFold(n, r.name()) && !strings.EqualFold(n, instanceName(r)) {
 		return nil, false, refuse(400, "InvalidRequestContent", "The name %q of the body is not the name %q of the address.", n, r.name())
 	}
@@ -246,6 +249,22 @@ func (t *tx) put(id string, body Doc) (Doc, bool, error) {
 		return nil, false, err
 	}
 	return d, !existed, nil
+}
+
+// shaped refuses a body whose outline is not a resource's.
+func shaped(id string, d Doc) error {
+	for k, v := range d {
+		_, isMap := v.(map[string]any)
+		_, isText := v.(string)
+		switch {
+		case v == nil:
+		case (k == "properties" || k == "tags" || k == "sku") && !isMap:
+			return refuse(400, "InvalidRequestContent", "%s of %s must be an object.", k, id)
+		case (k == "name" || k == "location" || k == "id" || k == "type") && !isText:
+			return refuse(400, "InvalidRequestContent", "%s of %s must be a string.", k, id)
+		}
+	}
+	return nil
 }
 
 // putInline puts a nested resource by replacing it in its parent, and the

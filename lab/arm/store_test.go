@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -185,4 +186,70 @@ func TestPutKeepsSubnets(t *testing.T) {
 	if l, _ := s.Children(testNet + "/virtualNetworks/v/subnets"); len(l) != 1 {
 		t.Errorf("%d subnets after a PUT without subnets, want 1", len(l))
 	}
+}
+
+func TestMalformed(t *testing.T) {
+	for _, c := range []struct {
+		id   string
+		body Doc
+	}{
+		{"/routeTables/rt", Doc{"properties": "x"}},
+		{"/routeTables/rt", Doc{"properties": Doc{"routes": "x"}}},
+		{"/routeTables/rt", Doc{"properties": Doc{"routes": []any{1}}}},
+		{"/routeTables/rt", Doc{"properties": Doc{"routes": []any{Doc{"name": "r", "properties": []any{}}}}}},
+		{"/routeTables/rt", Doc{"properties": Doc{"routes": []any{Doc{"properties": Doc{}}}}}},
+		{"/routeTables/rt", Doc{"name": 3}},
+		{"/routeTables/rt", Doc{"name": "other"}},
+		{"/routeTables/rt/routes/r", Doc{"properties": Doc{"nextHopType": "None", "addressPrefix": "10.0.0.0/33"}}},
+		{"/networkInterfaces/n", Doc{"properties": Doc{"ipConfigurations": []any{Doc{"name": "a", "properties": 1}}}}},
+		{"/networkInterfaces/n", Doc{"properties": Doc{"ipConfigurations": []any{Doc{"name": "a", "properties": Doc{"subnet": Doc{"id": "nowhere"}}}}}}},
+	} {
+		var e *Error
+		if _, err := newTestStore(t).Put(testNet+c.id, c.body); !errors.As(err, &e) || e.Status != 400 {
+			t.Errorf("PUT %s %v: %v", c.id, c.body, err)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	s := newTestStore(t)
+	in := func(name string) Doc {
+		return Doc{"name": name, "properties": Doc{"subnet": ref(testNet + "/virtualNetworks/v/subnets/a")}}
+	}
+	must(t, s, testNet+"/networkInterfaces/one", Doc{"properties": Doc{"ipConfigurations": []any{in("a"), in("b")}}})
+	must(t, s, testNet+"/loadBalancers/inner", Doc{"properties": Doc{"frontendIPConfigurations": []any{in("f")}}})
+	var got []string
+	for _, id := range []string{"/networkInterfaces/one/ipConfigurations/a", "/networkInterfaces/one/ipConfigurations/b", "/loadBalancers/inner/frontendIPConfigurations/f"} {
+		d, _ := s.Get(testNet + id)
+		got = append(got, Str(d, "properties", "privateIPAddress"))
+	}
+	if fmt.Sprint(got) != "[10.1.0.4 10.1.0.5 10.1.0.6]" {
+		t.Error(got)
+	}
+	var e *Error
+	if err := s.Delete(testNet + "/virtualNetworks/v/subnets/a"); !errors.As(err, &e) || e.Code != "InUseSubnetCannotBeDeleted" {
+		t.Errorf("delete of a subnet with a NIC: %v", err)
+	}
+}
+
+// FuzzPut: whatever the body, the store answers with a resource or a refusal, and stays readable.
+func FuzzPut(f *testing.F) {
+	f.Add("/virtualNetworks/v", `{"properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/8"]},"subnets":[{"name":"x","properties":{"addressPrefix":"10.9.0.0/24"}}]}}`)
+	f.Add("/networkSecurityGroups/nsg/securityRules/r", `{"properties":{"priority":100,"direction":"Inbound","access":"Allow","protocol":"*"}}`)
+	f.Add("/loadBalancers/l", `{"properties":{"outboundRules":[{"name":"o","properties":{"allocatedOutboundPorts":8}}]}}`)
+	f.Add("/privateDnsZones/z/A/x", `{"properties":{"aRecords":[{"ipv4Address":7}]}}`)
+	f.Fuzz(func(t *testing.T, id, body string) {
+		d := Doc{}
+		if json.Unmarshal([]byte(body), &d) != nil {
+			return
+		}
+		s := newTestStore(t)
+		if _, err := s.Put(testNet+id, d); err != nil {
+			return
+		}
+		if _, ok := s.Get(testNet + id); !ok {
+			t.Errorf("%q was put and is not there", id)
+		}
+		_ = s.Delete(testNet + id)
+	})
 }

@@ -257,8 +257,7 @@ func validateLB(t *tx, r resourceID, d Doc) error {
 	return nil
 }
 
-// references refuses a document that names what does not exist. Only
-// references to resources of the store's own subscription are looked up.
+// references refuses a document that names what does not exist.
 func (t *tx) references(r resourceID, d Doc) error {
 	var bad string
 	var walk func(v any, property string)
