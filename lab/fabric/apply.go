@@ -97,14 +97,15 @@ func (f *Fabric) loadRoutes(want []string) error {
 	return nil
 }
 
-// harmless says that ip complained only about what is as it should be already,
-// because somebody changed the router by hand.
+// harmless says that ip complained only about what somebody has done to the router
+// by hand: things that are there or gone already, links that are down and will get
+// their routes when they come up.
 func harmless(out string) bool {
 	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "Command failed") || strings.Contains(line, "File exists") || strings.Contains(line, "No such") {
-			continue
+		if !slices.ContainsFunc([]string{"Command failed", "File exists", "No such", "is down", "is not up"},
+			func(s string) bool { return strings.Contains(line, s) }) {
+			return false
 		}
-		return false
 	}
 	return true
 }

@@ -168,6 +168,15 @@ func (t *trial) merge(id string, patch arm.Doc) {
 	}
 }
 
+func (t *trial) run(role string, argv ...string) string {
+	t.Helper()
+	out, err := netns.Command(t.Context(), t.f.ns(role), argv...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", argv, err, out)
+	}
+	return string(out)
+}
+
 func (t *trial) count(name string) int64 {
 	t.Helper()
 	c, err := t.f.Counters(RoleRouter)
@@ -389,6 +398,12 @@ func TestTrialFirewall(tt *testing.T) {
 			t.Logf("%s: %s", url, got)
 		}
 	}
+	reject := []string{"FORWARD", "-p", "tcp", "--dport", "443", "-m", "string", "--algo", "bm", "--string", "api.payments.example", "-j", "REJECT", "--reject-with", "tcp-reset"}
+	t.run(RoleFirewall, append([]string{"iptables", "-I"}, reject...)...)
+	if got := get("https://api.payments.example"); !strings.Contains(got, "reset by peer") {
+		t.Errorf("reset by name in the box's forward hook: %s", got)
+	}
+	t.run(RoleFirewall, append([]string{"iptables", "-D"}, reject...)...)
 	t.expect("another port, no network rule", t.node(0), "203.0.113.10:5432", "timeout")
 	policy := network("firewallPolicies", plan.FWPolicy)
 	t.put(policy+"/ruleCollectionGroups/rcg-net", arm.Doc{"priority": 100, "ruleCollections": []any{arm.Doc{
@@ -397,19 +412,13 @@ func TestTrialFirewall(tt *testing.T) {
 			"destinationAddresses": []any{"203.0.113.10"}, "destinationPorts": []any{"5432", "443"}}}}}})
 	t.expect("network rule", t.node(0), "203.0.113.10:5432", "192.0.2.30")
 	t.expect("network rule before application rules", t.node(0), api443, "192.0.2.30")
-	run := func(role string, argv ...string) {
-		t.Helper()
-		if out, err := netns.Command(t.Context(), t.f.ns(role), argv...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", argv, err, out)
-		}
-	}
-	run(RoleFirewall, "sysctl", "-qw", "net.ipv4.ip_forward=0")
+	t.run(RoleFirewall, "sysctl", "-qw", "net.ipv4.ip_forward=0")
 	t.expect("ip_forward=0 on the appliance", t.node(0), api443, "timeout")
-	run(RoleFirewall, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+	t.run(RoleFirewall, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 	t.expect("and back", t.node(0), api443, "192.0.2.30")
-	run(RoleFirewall, "ip", "link", "set", "eth0", "down")
+	t.run(RoleFirewall, "ip", "link", "set", "eth0", "down")
 	t.expect("appliance's link down", t.node(0), api443, "timeout")
-	run(RoleFirewall, "ip", "link", "set", "eth0", "up")
+	t.run(RoleFirewall, "ip", "link", "set", "eth0", "up")
 	t.eventually("and up", t.node(0), api443, "192.0.2.30")
 	t.merge(policy, arm.Doc{"properties": arm.Doc{"snat": arm.Doc{"privateRanges": []any{"0.0.0.0/0"}}}})
 	t.expect("appliance without source NAT", t.node(0), api443, "timeout")
