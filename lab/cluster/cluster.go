@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -116,7 +115,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	apiUp, imagesMade, kubeletsUp := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	apiUp, imagesMade, nodesUp := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var archives []string
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -130,14 +129,9 @@ func (c *Cluster) start(ctx context.Context) error {
 		archives, err = writeImages(c.o.Home.Path("images"), c.images)
 		return err
 	})
-	var kubelets sync.WaitGroup
-	kubelets.Add(len(c.nodes))
-	go func() {
-		kubelets.Wait() // never, if a node fails before; then ctx ends the wait for it
-		close(kubeletsUp)
-	}()
+	var nodes errgroup.Group
 	for _, n := range c.nodes {
-		g.Go(func() error {
+		nodes.Go(func() error {
 			if err := c.step("containerd of "+n.Name, func() error { return n.startRuntime(ctx, c.super) }); err != nil {
 				return err
 			}
@@ -151,15 +145,20 @@ func (c *Cluster) start(ctx context.Context) error {
 				return err
 			}
 			return c.step("node "+n.Name, func() error {
-				err := n.startKubelet(c.super)
-				kubelets.Done()
-				if err != nil {
+				if err := n.startKubelet(c.super); err != nil {
 					return err
 				}
 				return c.nodeReady(ctx, n)
 			})
 		})
 	}
+	g.Go(func() error {
+		err := nodes.Wait()
+		if err == nil {
+			close(nodesUp) // else ctx ends the wait for it
+		}
+		return err
+	})
 	after := func(what string, f func(context.Context) error, conditions ...chan struct{}) {
 		g.Go(func() error {
 			for _, condition := range conditions {
@@ -171,7 +170,8 @@ func (c *Cluster) start(ctx context.Context) error {
 		})
 	}
 	after("CoreDNS and workloads", c.workloads, apiUp)
-	after("metrics-server", c.metrics, kubeletsUp)
+	after("scheduler", c.startScheduler, nodesUp)
+	after("metrics-server", c.metrics, nodesUp)
 	return g.Wait()
 }
 
@@ -255,13 +255,6 @@ func (c *Cluster) startAPI(ctx context.Context) error {
 	if err := c.kube("kube-controller-manager", c.creds.controllerManager()...); err != nil {
 		return err
 	}
-	scheduler, err := c.creds.scheduler()
-	if err != nil {
-		return err
-	}
-	if err := c.kube("kube-scheduler", scheduler...); err != nil {
-		return err
-	}
 	var nodes []*unstructured.Unstructured
 	for _, n := range c.nodes {
 		nodes = append(nodes, &unstructured.Unstructured{Object: n.object()})
@@ -339,6 +332,15 @@ func (c *Cluster) available(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// startScheduler waits for the nodes: pods that find none would each leave an event that looks like a fault.
+func (c *Cluster) startScheduler(context.Context) error {
+	args, err := c.creds.scheduler()
+	if err != nil {
+		return err
+	}
+	return c.kube("kube-scheduler", args...)
 }
 
 // metrics starts metrics-server as soon as there are kubelets to read: it reads

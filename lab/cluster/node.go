@@ -180,7 +180,8 @@ func (n *node) importImages(ctx context.Context, archives []string) error {
 func (n *node) startKubelet(s *Supervisor) error {
 	kube := filepath.Join(n.bin, "podpath-kube")
 	if err := s.Start(n.space, n.process("kubelet"), kube, "kubelet", "--config="+n.file("kubelet.yaml"),
-		"--kubeconfig="+n.creds.path(n.Name+".kubeconfig"), "--hostname-override="+n.Name, "--node-ip="+n.Addr.String()); err != nil {
+		"--kubeconfig="+n.creds.path(n.Name+".kubeconfig"), "--hostname-override="+n.Name, "--node-ip="+n.Addr.String(),
+		"--housekeeping-interval=5s"); err != nil {
 		return err
 	}
 	return s.Start(n.space, n.process("kube-proxy"), kube, "kube-proxy", "--config="+n.file("kube-proxy.yaml"))
