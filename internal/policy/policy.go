@@ -260,19 +260,35 @@ func strictest(policies []*compiled, ingress bool) *compiled {
 // unread says whether the policies of a namespace may be more than those in the World.
 func (x *Index) unread(ns string) (model.Gap, bool) {
 	for _, g := range x.w.Gaps {
-		if g.Ref.Kind() == "networkpolicy" || g.Ref == "" && strings.Contains(strings.ToLower(g.What+" "+g.Permission), "networkpolic") {
-			if of := g.Ref.Part(0); of == "" || of == ns {
-				return g, true
-			}
+		if about(g, ns) {
+			return g, true
 		}
 	}
-	if x.w.Read["networkpolicy"] {
+	// Read may hold one namespace alone: half the permissions give half the answer.
+	if x.w.Read["networkpolicy"] || x.w.Read["networkpolicy/"+ns] {
 		return model.Gap{}, false
 	}
 	return model.Gap{
 		What: "NetworkPolicies of namespace " + ns, Ref: model.NewRef("networkpolicy", ns), Reason: "they were not read",
 		Permission: "list networkpolicies.networking.k8s.io in namespace " + ns,
 	}, true
+}
+
+// about says whether a gap is about the policies of a namespace (or of all).
+func about(g model.Gap, ns string) bool {
+	if g.Ref.Kind() == "networkpolicy" {
+		of := g.Ref.Part(0)
+		return of == "" || of == ns
+	}
+	text := strings.ToLower(g.What + "\n" + g.Permission)
+	if g.Ref != "" || !strings.Contains(text, "networkpolic") {
+		return false
+	}
+	if _, of, ok := strings.Cut(text, "in namespace "); ok {
+		of, _, _ = strings.Cut(of, "\n")
+		return strings.TrimSpace(of) == strings.ToLower(ns)
+	}
+	return true
 }
 
 func direction(ingress bool) string {

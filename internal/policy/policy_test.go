@@ -308,6 +308,15 @@ func TestSemantics(t *testing.T) {
 			w.Gaps = []model.Gap{{Ref: "networkpolicy/b"}}
 			p.EgressRules = rule(block("0.0.0.0/0"))
 		}, "10.0.0.1", "8.8.8.8", 80, "tcp", Upstream, model.Pass},
+		{"a list of this namespace that failed", func(w *model.World, p *model.NetworkPolicy) {
+			w.Gaps = []model.Gap{{What: "networkpolicies in namespace a", Permission: "list networkpolicies.networking.k8s.io in namespace a"}}
+			p.EgressRules = rule(block("0.0.0.0/0"))
+		}, "10.0.0.1", "8.8.8.8", 80, "tcp", Upstream, model.Unknown},
+		{"a list of another namespace that failed, this one read", func(w *model.World, p *model.NetworkPolicy) {
+			w.Read = map[string]bool{"networkpolicy/a": true}
+			w.Gaps = []model.Gap{{What: "networkpolicies in namespace kube-system", Permission: "list networkpolicies.networking.k8s.io in namespace kube-system"}}
+			p.EgressRules = rule(block("0.0.0.0/0"))
+		}, "10.0.0.1", "8.8.8.8", 80, "tcp", Upstream, model.Pass},
 		{"a pod that policies do not select", func(_ *model.World, p *model.NetworkPolicy) { p.PodSelector = *sel("app", "server") }, "10.0.0.1", "8.8.8.8", 80, "tcp", Upstream, model.Pass},
 	}
 	for _, c := range cases {

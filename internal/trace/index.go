@@ -21,6 +21,8 @@ type Index struct {
 
 	policies *policy.Index
 	podByIP  map[netip.Addr]*model.Pod // living pods with an address of their own
+	podOf    map[model.Ref]*model.Pod  // one pod of each workload
+	portSvc  map[string]*model.Service // by "tcp/30080": node ports
 	nodeByIP map[netip.Addr]*model.Node
 	svcByIP  map[netip.Addr]*model.Service
 	slices   map[model.Ref][]*model.EndpointSlice
@@ -64,7 +66,11 @@ func (x *Index) Policies() *policy.Index { return x.policies }
 func (x *Index) indexKube() {
 	k := &x.w.Kube
 	x.podByIP = make(map[netip.Addr]*model.Pod, len(k.Pods))
+	x.podOf = map[model.Ref]*model.Pod{}
 	for _, p := range k.Pods {
+		if p != nil && p.Owner != "" && firstOf(p, x.podOf[p.Owner]) {
+			x.podOf[p.Owner] = p
+		}
 		if p == nil || p.HostNetwork || p.Phase == "Succeeded" || p.Phase == "Failed" {
 			continue
 		}
@@ -86,6 +92,7 @@ func (x *Index) indexKube() {
 		}
 		x.podCIDRs = append(x.podCIDRs, n.PodCIDRs...)
 	}
+	x.portSvc = map[string]*model.Service{}
 	x.svcByIP = make(map[netip.Addr]*model.Service, len(k.Services))
 	for _, ref := range sorted(k.Services) {
 		s := k.Services[ref]
@@ -94,6 +101,11 @@ func (x *Index) indexKube() {
 		}
 		for _, ip := range slices.Concat(s.ClusterIPs, s.ExternalIPs, s.LoadBalancerIPs) {
 			x.svcByIP[ip.Unmap()] = s
+		}
+		for _, p := range s.Ports {
+			if p.NodePort != 0 {
+				x.portSvc[portKey(p.Protocol, p.NodePort)] = s
+			}
 		}
 	}
 	x.slices = make(map[model.Ref][]*model.EndpointSlice, len(k.EndpointSlices))
@@ -218,7 +230,7 @@ func (x *Index) origin(f model.Flow) origin {
 	case "node":
 		o.node = x.w.Kube.Nodes[f.From.Name()]
 	default:
-		o.pod = x.podOwnedBy(f.From)
+		o.pod = x.podOf[f.From]
 	}
 	if o.pod != nil {
 		o.ref = o.pod.Ref()
@@ -233,20 +245,13 @@ func (x *Index) origin(f model.Flow) origin {
 	return o
 }
 
-// podOwnedBy picks the first living pod of a workload.
-func (x *Index) podOwnedBy(owner model.Ref) *model.Pod {
-	var best *model.Pod
-	for _, p := range x.w.Kube.Pods {
-		if p == nil || p.Owner != owner {
-			continue
-		}
-		better := best == nil || (p.Phase == "Running") != (best.Phase == "Running") && p.Phase == "Running" ||
-			(p.Phase == "Running") == (best.Phase == "Running") && p.Ref() < best.Ref()
-		if better {
-			best = p
-		}
+// firstOf says whether a pod speaks for its workload rather than another one:
+// running pods first, then by name.
+func firstOf(p, other *model.Pod) bool {
+	if other == nil || (p.Phase == "Running") != (other.Phase == "Running") {
+		return other == nil || p.Phase == "Running"
 	}
-	return best
+	return p.Ref() < other.Ref()
 }
 
 // addrOf is the address of an object that a flow names as its destination.
@@ -287,7 +292,7 @@ func (x *Index) gap(kind, what string, ref model.Ref, permission string) model.G
 	best := -1
 	for i, g := range x.w.Gaps {
 		switch {
-		case ref != "" && g.Ref == ref:
+		case ref != "" && strings.EqualFold(string(g.Ref), string(ref)): // Azure is not consistent in case
 			return g
 		case g.Ref != "" && g.Ref.Kind() == kind && len(g.Ref.Parts()) == 0,
 			g.Ref == "" && permission != "" && strings.Contains(g.Permission, permission),

@@ -36,14 +36,13 @@ func (t *tracer) kernelOut(_ *backends, to *backend) {
 		t.add(s)
 		return
 	}
-	s.Gaps = facts.Gaps
 	s.Verdict, s.Reason = model.Pass, "it forwards packets and has a route"
 	if t.org.pod != nil && !t.org.pod.HostNetwork {
 		dev := podDevice(facts, t.org.addr)
 		key, value, known := forwarding(facts, dev)
 		switch {
 		case !known:
-			s.Verdict, s.Reason = model.Unknown, "ip_forward was not read"
+			s.Verdict, s.Reason, s.Gaps = model.Unknown, "ip_forward was not read", facts.Gaps
 		case value == "0" && t.x.cilium:
 			s.Verdict = model.Unknown
 			s.Reason = fmt.Sprintf("%s = 0 on %s; whether that matters with Cilium depends on its host routing, which is not known", key, ref)

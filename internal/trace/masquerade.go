@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
@@ -150,10 +151,9 @@ func (t *tracer) masquerade(*backends, *backend) {
 	keep, ref, why := x.keeps(net, dst)
 	s.Verdict, s.Decided = model.Pass, ref
 	s.Trail = append([]string{"pod network: " + string(net)}, x.masq.errs...)
-	if !x.masq.found && net != netPodSubnet && !x.read("configmap") {
-		s.Verdict = model.Unknown
-		s.Gaps = []model.Gap{x.gap("configmap", "ConfigMaps of ip-masq-agent", masqMaps[1], "get configmaps in namespace kube-system")}
-		why += "; the agent's ConfigMaps were not read, so this is the default"
+	if gap, missing := x.masqUnread(); missing && net != netPodSubnet {
+		s.Verdict, s.Gaps = model.Unknown, []model.Gap{gap}
+		why += "; but not all of the agent's ConfigMaps were read"
 	}
 	if !keep {
 		t.nodeAddress(&s)
@@ -168,6 +168,24 @@ func (t *tracer) masquerade(*backends, *backend) {
 		t.bare = &bareSource{ref, why}
 	}
 	t.add(s)
+}
+
+// masqUnread says whether the agent may have configuration that was not read.
+func (x *Index) masqUnread() (model.Gap, bool) {
+	if x.read("configmap") {
+		return model.Gap{}, false
+	}
+	recorded := false
+	for _, g := range x.w.Gaps {
+		if slices.Contains(masqMaps, g.Ref) {
+			return g, true
+		}
+		recorded = recorded || g.Ref.Kind() == "configmap"
+	}
+	if recorded && x.masq.found {
+		return model.Gap{}, false // others were refused, the agent's were not
+	}
+	return x.gap("configmap", "ConfigMaps of ip-masq-agent", masqMaps[1], "get configmaps in namespace kube-system"), true
 }
 
 // nodeAddress rewrites the source to the node's address.

@@ -154,7 +154,6 @@ func (t *tracer) route(a attachment, turns int) {
 func (t *tracer) hop(a attachment, r *routing, c choice, s model.Step, turns int) {
 	e := c.route
 	if !c.sure {
-		defer func(before string) { t.unsure = before }(t.unsure)
 		t.unsure = c.why
 	}
 	switch e.Type {
@@ -269,7 +268,7 @@ func (t *tracer) arrive(a attachment) {
 	if n := x.nodeByIP[dst]; n != nil {
 		s.Hop, s.At, s.Title = model.HopNodeKernel, model.NewRef("node", n.Name), "node "+n.Name
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("it reaches node %s; whether something listens on port %d is for a probe to tell", n.Name, t.flow.DstPort)
-		if svc := x.nodePort(t.flow); svc != nil {
+		if svc := x.portSvc[portKey(t.flow.Protocol, t.flow.DstPort)]; svc != nil {
 			s.Trail = append(s.Trail, fmt.Sprintf("port %d is a node port of service/%s/%s", t.flow.DstPort, svc.Namespace, svc.Name))
 		}
 	} else if a.nic != nil {

@@ -151,18 +151,7 @@ func plural(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun + suffix
 }
 
-// nodePort says which Service listens on a port of every node.
-func (x *Index) nodePort(f model.Flow) *model.Service {
-	for _, ref := range sorted(x.w.Kube.Services) {
-		s := x.w.Kube.Services[ref]
-		if s == nil {
-			continue
-		}
-		for _, p := range s.Ports {
-			if p.NodePort != 0 && p.NodePort == f.DstPort && strings.EqualFold(cmp.Or(p.Protocol, "TCP"), f.Protocol) {
-				return s
-			}
-		}
-	}
-	return nil
+// portKey files a node port: "tcp/30080".
+func portKey(protocol string, port uint16) string {
+	return strings.ToLower(cmp.Or(protocol, "tcp")) + "/" + strconv.Itoa(int(port))
 }

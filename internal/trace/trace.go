@@ -194,6 +194,9 @@ func (t *tracer) back(s model.Step) {
 	if b := t.path.Broken(); b != nil {
 		return
 	}
+	if (s.Verdict == model.Drop || s.Verdict == model.Reject) && t.unsure != "" {
+		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("probably blocked (%s), but %s", s.Reason, t.unsure)
+	}
 	s.In, s.Out = reply(t.flow), reply(t.flow)
 	if s.Verdict == model.Drop || s.Verdict == model.Reject {
 		s.Out = model.Flow{}
