@@ -83,6 +83,7 @@ const (
 	PurposeSmallMSS     = "control:small-mss"     // the same with small packets
 	PurposeLargeRequest = "control:large-request" // the same with full packets on the way out
 	PurposeClusterDNS   = "control:cluster-dns"   // a name that the cluster's own DNS must know
+	PurposeByName       = "control:by-name"       // the question without the address that it pins
 	PurposeDNSTCP       = "control:dns-tcp"       // TCP to the DNS server
 	PurposeDNSServer    = "dns-server"            // the question's name at one server
 	PurposeRecheck      = "recheck:counters"      // the question again, between two readings of the node's counters

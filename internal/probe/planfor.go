@@ -57,6 +57,11 @@ func PlanFor(q model.Question, f Facts) Plan {
 	if isName(base.Host) {
 		p.Targets = append(p.Targets, dnsControls(base, f)...)
 	}
+	if isName(base.Host) && base.Address.IsValid() && q.Address.IsValid() {
+		named := base.as(PurposeByName, WhenFailed)
+		named.Address = netip.Addr{}
+		p.Targets = append(p.Targets, named)
+	}
 	p.Targets = append(p.Targets, others(f, base.Host, base.Port)...)
 	return p
 }
@@ -126,7 +131,7 @@ func sameAddress(base Target, f Facts) []Target {
 	at := base
 	at.SameAddr = true
 	var out []Target
-	if port, scheme := otherPort(base.Port); port != 0 {
+	if port, scheme := otherPort(base); port != 0 {
 		c := at.as(PurposeOtherPort, WhenTCP)
 		c.Port, c.Scheme = port, scheme
 		out = append(out, c)
@@ -157,12 +162,13 @@ func sameAddress(base Target, f Facts) []Target {
 	return out
 }
 
-// otherPort is a port of the same host that a filter for one port lets through.
-func otherPort(port uint16) (uint16, string) {
-	switch port {
-	case 443:
+// otherPort is a port of the same host that a filter for one port lets through:
+// the web's other usual one. Who asks a database is not sent to its port 443.
+func otherPort(base Target) (uint16, string) {
+	switch {
+	case base.Port == 443:
 		return 80, ""
-	case 80, 8080, 8443:
+	case base.Port == 80 || base.Port == 8080 || base.Port == 8443 || base.secure() || base.asks():
 		return 443, ""
 	}
 	return 0, ""
@@ -230,7 +236,7 @@ func (p Plan) For(v model.Vantage, f Facts) Plan {
 	out.Targets = nil
 	for _, t := range p.Targets {
 		switch t.Purpose {
-		case PurposeQuestion, PurposeDirect, PurposeViaProxy, PurposeOtherHost:
+		case PurposeQuestion, PurposeDirect, PurposeViaProxy, PurposeOtherHost, PurposeByName:
 		case PurposeOtherPort, PurposeSmallMSS, PurposeNoSNI, PurposeOtherSNI:
 			if v == model.VantageHere {
 				continue
