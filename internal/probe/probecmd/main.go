@@ -45,7 +45,7 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	case "run":
 		err = run(ctx, s)
 	case "node":
-		err = node(ctx, args, s.Out)
+		err = nodeFacts(args, s.Out)
 	case "stop":
 		err = tell(socketName(), "stop")
 	case "help", "-h", "--help":

@@ -1,14 +1,22 @@
 package probecmd
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"io"
+
+	"github.com/podpath/podpath/internal/collect/node"
 )
 
-// node writes what the kernel of this node says.
-func node(_ context.Context, _ []string, out io.Writer) error {
-	_ = json.NewEncoder(out)
-	return errors.New("node facts are not read yet")
+// nodeFacts writes what the kernel of this network namespace says.
+func nodeFacts(args []string, out io.Writer) error {
+	root := "/"
+	switch len(args) {
+	case 0:
+	case 1:
+		root = args[0]
+	default:
+		return fmt.Errorf("node takes one folder at most, not %q", args)
+	}
+	return json.NewEncoder(out).Encode(node.Read(root))
 }

@@ -105,3 +105,14 @@ func (s *signalled) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+func TestNode(t *testing.T) {
+	code, out, errs := call(t, "", "node")
+	var facts model.NodeFacts
+	if err := json.Unmarshal([]byte(out), &facts); err != nil || code != 0 || len(facts.Sysctls) == 0 {
+		t.Errorf("%d %v %s", code, err, errs)
+	}
+	if code, _, _ := call(t, "", "node", "a", "b"); code != 1 {
+		t.Errorf("%d", code)
+	}
+}
