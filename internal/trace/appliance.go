@@ -43,7 +43,27 @@ func (t *tracer) appliance(a attachment, e *EffectiveRoute, s model.Step, turns 
 		t.endpoint()
 		return
 	}
+	if f := x.stoppedFirewall(e.NextHop); f != nil {
+		t.add(s)
+		t.firewall(f, turns)
+		return
+	}
 	t.nobody(a, e, s)
+}
+
+// stoppedFirewall is the firewall that used to have an address: one that was
+// deallocated has no ip configuration, and so no address in its document.
+func (x *Index) stoppedFirewall(ip netip.Addr) *firewall {
+	s, ok := x.subnets.Lookup(ip)
+	if !ok || !strings.EqualFold(s.Name, "AzureFirewallSubnet") {
+		return nil
+	}
+	for _, f := range x.stopped {
+		if !f.doc.PrivateIP.IsValid() {
+			return f
+		}
+	}
+	return nil
 }
 
 // nobody judges a next hop that no interface which was read has.
@@ -190,7 +210,7 @@ func (t *tracer) firewall(f *firewall, turns int) {
 	s := model.Step{Hop: model.HopAppliance, At: ref, Title: "Azure Firewall " + f.doc.Name}
 	if !f.doc.Allocated {
 		s.Verdict, s.Decided = model.Drop, ref
-		s.Reason = fmt.Sprintf("firewall %s has no ip configuration (it is deallocated): nobody is at %s", f.doc.Name, f.doc.PrivateIP)
+		s.Reason = fmt.Sprintf("firewall %s has no ip configuration (it is deallocated): nobody is at the route's next hop", f.doc.Name)
 		t.add(s)
 		t.end()
 		return

@@ -53,6 +53,9 @@ func (x *Index) indexFirewalls() {
 		if doc.PrivateIP.IsValid() {
 			x.fwByIP[doc.PrivateIP.Unmap()] = f
 		}
+		if !doc.Allocated {
+			x.stopped = append(x.stopped, f)
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ type Index struct {
 	routing  map[string]*routing        // by lower-cased subnet id
 	nsgs     map[string]*nsg
 	fwByIP   map[netip.Addr]*firewall // private and public addresses
+	stopped  []*firewall
 	lbByIP   map[netip.Addr]*model.LoadBalancer
 	lbOf     map[string][]lbMembership // by lower-cased id of an ip configuration
 	gateways map[string][]*model.VNetGateway
