@@ -81,10 +81,11 @@ type Finding struct {
 	Explains   bool        `json:"explains"`       // it explains what was observed
 	Gaps       []model.Gap `json:"gaps,omitempty"` // what could not be read and would make it surer
 
-	way   string
-	step  *model.Step
-	later bool // it would break the way next, were something before it mended
-	rank  int
+	way     string
+	step    *model.Step
+	refuted bool // the probe got past the step that the prediction drops at
+	later   bool // it would break the way next, were something before it mended
+	rank    int
 }
 
 // Skip is a rule that could not speak, and why.

@@ -229,12 +229,12 @@ func (p *Pass) Gaps(needs []string) []model.Gap {
 			out = append(out, p.nodeGap()...)
 		case need == "probe":
 			if p.Seen() == nil {
-				out = append(out, p.probeGap("the place where the question starts"))
+				out = append(out, p.probeGap(p.Origin()))
 			}
 		case strings.HasPrefix(need, "probe:"):
 			v := model.Vantage(strings.TrimPrefix(need, "probe:"))
 			if len(p.Asked(v)) == 0 {
-				out = append(out, p.probeGap(string(v)))
+				out = append(out, p.probeGap(v))
 			}
 		default:
 			out = append(out, p.kindGap(need)...)
@@ -243,13 +243,22 @@ func (p *Pass) Gaps(needs []string) []model.Gap {
 	return out
 }
 
-func (p *Pass) probeGap(from string) model.Gap {
+// probeGap is why nobody probed from a place: what was noted about it, else that nobody did.
+func (p *Pass) probeGap(v model.Vantage) model.Gap {
 	for _, g := range p.Case.World.Gaps {
-		if strings.Contains(g.What, "probe") && strings.Contains(g.What, from) {
-			return g
+		for _, words := range placeWords[v] {
+			if strings.HasPrefix(g.What, "probe from "+words) {
+				return g
+			}
 		}
 	}
-	return model.Gap{What: "a probe from " + from, Reason: "none was sent"}
+	return model.Gap{What: "a probe from " + places[v], Reason: "none was sent"}
+}
+
+// placeWords are how gaps name the places.
+var placeWords = map[model.Vantage][]string{
+	model.VantagePod: {"pod "}, model.VantagePeer: {"another pod "}, model.VantageNode: {"node "},
+	model.VantageOtherNode: {"a pod of ", "another node"}, model.VantageHere: {"this machine", "here"},
 }
 
 func (p *Pass) nodeGap() []model.Gap {

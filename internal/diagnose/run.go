@@ -72,6 +72,9 @@ func (p *Pass) weigh(catalogue []Rule) {
 func (p *Pass) judge(f *Finding, r *Rule) {
 	seen := p.Seen()
 	switch {
+	case f.step != nil && f.way == "question" && !f.later && f.step.Verdict == model.Drop && passedTCP(seen):
+		f.refuted, f.Confidence = true, Possible
+		return
 	case f.later:
 		f.Confidence = min(f.Confidence, Likely)
 		f.Evidence = append(f.Evidence, Evidence{Text: "something before it stops the packet first; this would stop it next", Source: "trace"})
@@ -98,6 +101,11 @@ func (p *Pass) judge(f *Finding, r *Rule) {
 	if f.Explains {
 		f.Evidence = append(f.Evidence, p.witness()...)
 	}
+}
+
+// passedTCP says that a connection stood, so nothing on the way drops its packets.
+func passedTCP(o *model.Observation) bool {
+	return o != nil && Fails(o) && o.Failed != "dns" && o.Failed != "tcp" && o.Failed != "udp"
 }
 
 // doubt lowers a finding about a step when something before the step could not
@@ -141,7 +149,7 @@ func (p *Pass) through(decided model.Ref) []*model.Observation {
 			continue
 		}
 		flow := p.flowFrom(o.From)
-		flow.Dst, flow.DstPort, flow.Host = o.Address.Addr(), o.Address.Port(), p.Case.Question.Host
+		flow.Dst, flow.DstPort, flow.Host = o.Address.Addr(), o.Address.Port(), p.Host()
 		path := p.Trace(flow)
 		if step := path.Broken(); step != nil && step.Decided == decided {
 			out = append(out, o)
@@ -161,7 +169,7 @@ func (p *Pass) result(catalogue []Rule) Result {
 	for i := range found {
 		f := found[i]
 		switch {
-		case hidden(&f, found, catalogue):
+		case f.refuted || hidden(&f, found, catalogue):
 		case f.Explains:
 			res.Causes = append(res.Causes, f)
 		default:
@@ -178,6 +186,9 @@ func (p *Pass) result(catalogue []Rule) Result {
 	}
 	if res.Works == "false" || res.Works == "slow" {
 		res.Disagreements = p.surprises()
+		if len(res.Causes) > 0 && len(res.Disagreements) > 0 && res.Disagreements[0].Hop == model.HopEndpoint {
+			res.Disagreements = nil // a cause beyond what is predicted is no surprise
+		}
 		res.Narrowed = p.narrowed()
 		res.RuledOut = p.ruledOut()
 	}

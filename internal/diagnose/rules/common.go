@@ -173,8 +173,9 @@ func list(words []string) string {
 // oneLine makes a value fit a line of evidence.
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 160 {
-		s = s[:157] + "…"
+	const limit = 320
+	if r := []rune(s); len(r) > limit {
+		s = string(r[:limit-1]) + "…"
 	}
 	return s
 }

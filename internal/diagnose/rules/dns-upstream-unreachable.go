@@ -25,7 +25,7 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 	Hop:    model.HopDNS,
 	Covers: []string{"dns-upstream-unreachable", "dns-vnet-dns-change-not-propagated"},
 	Needs:  []string{"probe", "vnet", "configmap"},
-	Under:  []string{"coredns-down", "nsg-denies", "policy-denies", "ip-forward-off", "route-node-missing", "route-blackhole"},
+	Under:  []string{"coredns-down", "nsg-denies", "policy-denies", "ip-forward-off", "rp-filter-strict", "masquerade-missing", "forward-policy-drop", "route-node-missing", "route-table-not-associated", "route-blackhole", "route-wrong-next-hop"},
 	Sees:   dnsFailed,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()

@@ -78,7 +78,7 @@ func everyoneInside(p *diagnose.Pass) bool {
 		if v == p.Origin() || p.Fate(v) == diagnose.Unseen {
 			continue
 		}
-		if !p.Same(v) {
+		if !p.Same(v) && !(diagnose.CutOff(p.Seen()) && diagnose.CutOff(p.At(v))) {
 			return false
 		}
 		asked++

@@ -65,13 +65,16 @@ func reportTunnel(p *diagnose.Pass, path *model.Path, step *model.Step) {
 		}
 		f.Evidence = append(f.Evidence, arm(text, model.NewRef("gateway", g.Name)))
 	}
-	table := p.TableOf(subnet)
+	table, word := p.TableOf(subnet), "Keep"
+	if len(f.Fix) > 0 {
+		word = "Or keep"
+	}
 	switch {
 	case table != nil:
-		f.Fix = append(f.Fix, diagnose.Command{Text: "Or keep learned routes out of the subnet (give the table a default route of its own first)", Line: diagnose.Az("network route-table update", table.ID, "--name", table.Name, "--disable-bgp-route-propagation", "true")})
+		f.Fix = append(f.Fix, diagnose.Command{Text: word + " learned routes out of the subnet (give the table a default route of its own first)", Line: diagnose.Az("network route-table update", table.ID, "--name", table.Name, "--disable-bgp-route-propagation", "true")})
 	default:
 		f.Fix = append(f.Fix, diagnose.Command{
-			Text: "Or give the subnet a route table that keeps learned routes out and sends the internet its own way; then attach it",
+			Text: word + " learned routes out of the subnet: give it a route table that does so and sends the internet its own way, and attach it",
 			Line: diagnose.Az("network route-table create", subnet.ID, "--name", "rt-"+subnet.Name, "--disable-bgp-route-propagation", "true"),
 		})
 	}

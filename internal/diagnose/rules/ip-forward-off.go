@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -31,7 +32,7 @@ Mend it with sysctl, keep it in /etc/sysctl.d, and find what resets it.
 		}
 		for _, facts := range entered(p) {
 			for _, key := range sortedKeys(facts.Sysctls) {
-				if !forwardingSysctl(key) || facts.Sysctls[key] != "0" {
+				if facts.Sysctls[key] != "0" || key != "net.ipv4.ip_forward" && !stopsHere(p, facts.Node, key) {
 					continue
 				}
 				reportForwarding(p, facts, key)
@@ -41,10 +42,14 @@ Mend it with sysctl, keep it in /etc/sysctl.d, and find what resets it.
 	},
 }
 
-// forwardingSysctl says whether a sysctl stops packets of pods: the switch of
-// the node, or the one of the interface that carries them.
-func forwardingSysctl(key string) bool {
-	return key == "net.ipv4.ip_forward" || key == "net.ipv4.conf.all.forwarding" || key == "net.ipv4.conf.eth0.forwarding"
+// stopsHere says that the prediction drops the packet on the node because of a
+// sysctl: forwarding of the one interface that carries it.
+func stopsHere(p *diagnose.Pass, name, key string) bool {
+	stops := false
+	p.Broken(model.HopNodeKernel, func(_ diagnose.Way, step *model.Step) {
+		stops = stops || step.At == model.NewRef("node", name) && strings.HasSuffix(key, ".forwarding") && strings.Contains(step.Reason, key+" ")
+	})
+	return stops
 }
 
 func reportForwarding(p *diagnose.Pass, facts *model.NodeFacts, key string) {

@@ -123,9 +123,13 @@ func nsgFix(p *diagnose.Pass, nsg *model.NSG, rule *model.NSGRule, in model.Flow
 			Verify: again(p),
 		})
 	}
+	word := "Or delete"
+	if len(out) == 0 {
+		word = "Delete"
+	}
 	if rule.Priority < 65000 {
 		out = append(out, diagnose.Command{
-			Text:   fmt.Sprintf("Or delete the rule, when nobody needs %s", rule.Name),
+			Text:   fmt.Sprintf("%s the rule, when nobody needs %s", word, rule.Name),
 			Line:   diagnose.Az("network nsg rule delete", nsg.ID, "--nsg-name", nsg.Name, "--name", rule.Name),
 			Verify: again(p),
 		})

@@ -64,7 +64,8 @@ func crashing(pod *model.Pod) (model.Container, bool) {
 		return c, true
 	}
 	for _, c := range pod.Containers {
-		if c.Kind != "ephemeral" && c.State == "terminated" && c.Restarts > 1 && c.ExitCode != 0 {
+		over := c.State == "terminated" && c.ExitCode != 0 || c.State == "running" && !pod.Ready && c.LastExitCode != 0
+		if c.Kind != "ephemeral" && c.Restarts > 1 && over {
 			return c, true
 		}
 	}

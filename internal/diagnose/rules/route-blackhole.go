@@ -66,8 +66,12 @@ func routeFix(p *diagnose.Pass, table *model.RouteTable, route *model.Route) []d
 			})
 		}
 	}
+	word := "Delete"
+	if len(out) > 0 {
+		word = "Or delete"
+	}
 	return append(out, diagnose.Command{
-		Text:   "Or delete the route, so that the next best one decides (mind that this may bypass an inspection that somebody wants)",
+		Text:   word + " the route, so that the next best one decides (mind that this may bypass an inspection that somebody wants)",
 		Line:   diagnose.Az("network route-table route delete", table.ID, "--route-table-name", table.Name, "--name", route.Name),
 		Verify: again(p),
 	})
