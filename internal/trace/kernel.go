@@ -56,7 +56,26 @@ func (t *tracer) kernelOut(_ *backends, to *backend) {
 	if s.Verdict == model.Pass {
 		t.ownRoute(&s, facts)
 	}
+	if s.Verdict == model.Pass && t.org.pod != nil && !t.org.pod.HostNetwork {
+		t.packetFilter(&s, facts)
+	}
 	t.add(s)
+}
+
+// packetFilter looks at the node's chains, where they could be read: a forward
+// chain that drops by default needs rules that accept, and those were not read.
+func (t *tracer) packetFilter(s *model.Step, facts *model.NodeFacts) {
+	if facts.Chains == nil {
+		s.Trail = append(s.Trail, "the node's packet filter was not read (it takes NET_ADMIN)")
+		return
+	}
+	for _, c := range facts.Chains {
+		if c.Hook == "forward" && c.Policy == "drop" && (c.Family == "ip" || c.Family == "inet") {
+			s.Verdict, s.Decided = model.Unknown, s.At
+			s.Reason = fmt.Sprintf("chain %s of table %s %s on %s drops what no rule accepts, and its rules were not read", c.Name, c.Family, c.Table, s.At)
+			return
+		}
+	}
 }
 
 // routedOnNode says whether pods of this node reach each other through its
@@ -154,8 +173,12 @@ func kernelRoute(facts *model.NodeFacts, src, dst netip.Addr, iif string) (model
 			r.Src.IsValid() && r.Src.Bits() > 0 && !r.Src.Contains(src) || r.Dst.IsValid() && r.Dst.Bits() > 0 && !r.Dst.Contains(dst) {
 			continue
 		}
-		if r.Action != "" && r.Action != "lookup" && r.Action != "to_tbl" {
+		switch r.Action {
+		case "", "lookup":
+		case "blackhole", "unreachable", "prohibit":
 			return model.KernelRoute{Dst: r.Dst, Type: r.Action, Table: r.Table}, true
+		default:
+			continue // goto and nop decide nothing by themselves
 		}
 		if best, ok := longest(facts.Routes, r.Table, dst); ok {
 			return best, true

@@ -248,7 +248,8 @@ func (s *small) kube() {
 
 func (s *small) facts(name string, n int) *model.NodeFacts {
 	f := &model.NodeFacts{
-		Node: name,
+		Node:   name,
+		Chains: []model.FilterChain{{Family: "ip", Table: "filter", Name: "FORWARD", Hook: "forward", Policy: "accept"}},
 		Sysctls: map[string]string{
 			"net.ipv4.ip_forward": "1", "net.ipv4.conf.eth0.forwarding": "1", "net.ipv4.conf.all.rp_filter": "0", "net.ipv4.conf.eth0.rp_filter": "0",
 		},
