@@ -22,11 +22,12 @@ import (
 // Plan is what one vantage point is asked to do. It travels as JSON to the
 // probe binary.
 type Plan struct {
-	Targets    []Target `json:"targets"`
-	Timeouts   Timeouts `json:"timeouts,omitzero"`    // for every target; zero: the defaults
-	ExtraRoots string   `json:"extraRoots,omitempty"` // PEM, trusted beside the bundle that is found
-	CAFiles    []string `json:"caFiles,omitempty"`    // bundles of the application's own file system, tried before the usual ones
-	NoTrust    bool     `json:"noTrust,omitempty"`    // judge no certificate: this place does not know what the application trusts
+	Targets    []Target      `json:"targets"`
+	Timeouts   Timeouts      `json:"timeouts,omitzero"`    // for every target; zero: the defaults
+	Limit      time.Duration `json:"limit,omitempty"`      // of the whole plan; what is not done by then is told as far as it came
+	ExtraRoots string        `json:"extraRoots,omitempty"` // PEM, trusted beside the bundle that is found
+	CAFiles    []string      `json:"caFiles,omitempty"`    // bundles of the application's own file system, tried before the usual ones
+	NoTrust    bool          `json:"noTrust,omitempty"`    // judge no certificate: this place does not know what the application trusts
 }
 
 // Target is one thing to reach.
@@ -120,6 +121,7 @@ const (
 	maxAddrs       = 16
 	maxPlanBytes   = 4 << 20
 	maxTimeout     = time.Minute
+	defaultLimit   = 20 * time.Second
 )
 
 func (t Timeouts) or(d Timeouts) Timeouts {

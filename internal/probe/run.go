@@ -39,6 +39,12 @@ func (r *runner) run(ctx context.Context) []model.Observation {
 	if err := r.plan.Validate(); err != nil {
 		return []model.Observation{{Target: "plan", Result: model.ProbeFailed, Detail: err.Error()}}
 	}
+	limit := r.plan.Limit
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	r.trust = findTrust(&r.plan)
 	out := make([][]model.Observation, len(r.plan.Targets))
 	var questions, all sync.WaitGroup

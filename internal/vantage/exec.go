@@ -61,6 +61,7 @@ func (s *session) remoteExec(ctx context.Context, c execCall) error {
 const (
 	maxStdout = 16 << 20
 	maxStderr = 8 << 10
+	runLimit  = 30 * time.Second // of one verb, once its container is up
 	firstTry  = 300 * time.Millisecond
 	nextTry   = 150 * time.Millisecond
 )
@@ -102,7 +103,9 @@ func (s *session) verb(ctx context.Context, c container, stdin []byte, begun fun
 		}
 		ran := c.starting.runs()
 		stdout, stderr := &limited{max: maxStdout}, &limited{max: maxStderr, first: begun}
-		err := s.exec(ctx, execCall{c.namespace, c.pod, c.name, append([]string{probeBinary}, args...), stdin, stdout, stderr})
+		limit, cancel := context.WithTimeout(ctx, runLimit)
+		err := s.exec(limit, execCall{c.namespace, c.pod, c.name, append([]string{probeBinary}, args...), stdin, stdout, stderr})
+		cancel()
 		if err == nil {
 			return stdout.Bytes(), nil
 		}

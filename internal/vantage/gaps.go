@@ -45,9 +45,12 @@ func (s *session) explain(what string, ref model.Ref, err error, permission stri
 	return g
 }
 
+// image says whether the node cannot have the image.
+func (e *startError) image() bool { return strings.Contains(e.Reason, "Image") }
+
 // imageAdvice says what to do about an image that a node cannot have.
 func (s *session) imageAdvice(e *startError) string {
-	if !strings.Contains(e.Reason, "Image") {
+	if !e.image() {
 		return ""
 	}
 	repository, _, _ := strings.Cut(s.req.Image, "@")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -186,7 +187,7 @@ func (s *session) probeAgain(ctx context.Context) {
 }
 
 func (s *session) readNode(ctx context.Context, c container) (*model.NodeFacts, error) {
-	out, err := s.verb(ctx, c, nil, nil, "node")
+	out, err := s.verb(ctx, c, nil, nil, "node", "--now", time.Now().UTC().Format(time.RFC3339Nano))
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ import (
 // way is one way into the failing pod.
 type way struct {
 	via string
-	run func(context.Context, *corev1.Pod, func()) (container, error)
+	run func(context.Context, *corev1.Pod) (container, error)
 }
 
 // podVantage probes from the failing pod, by the first way that is open, and
@@ -46,11 +46,22 @@ func (s *session) podVantage(ctx context.Context) []model.Observation {
 		if s.req.Via != ViaAuto && s.req.Via != w.via {
 			continue
 		}
-		obs, ok := s.enter(ctx, live, w)
-		if ok || ctx.Err() != nil {
+		obs, err := s.enter(ctx, live, w)
+		var start *startError
+		switch {
+		case err == nil:
 			return obs
+		case ctx.Err() != nil, errors.Is(err, errNoExec):
+			return nil // no other way leads further
+		case errors.As(err, &start) && start.image():
+			return s.lastWay(ctx, live) // nor would a twin have the image
 		}
 	}
+	return s.lastWay(ctx, live)
+}
+
+// lastWay is the one without the probe image.
+func (s *session) lastWay(ctx context.Context, live *corev1.Pod) []model.Observation {
 	if s.req.Via == ViaAuto || s.req.Via == ViaExec {
 		return s.ownTools(ctx, live)
 	}
@@ -115,31 +126,38 @@ func (s *session) unfitNode(name string) string {
 	return ""
 }
 
-// enter opens one way and runs the plan there; not ok: the next way may do.
-func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.Observation, bool) {
+// errNoExec is a container that was reached and in which nobody may execute.
+var errNoExec = errors.New("executing in containers is forbidden")
+
+// enter opens one way and runs the plan there; after an error the next way may do.
+func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.Observation, error) {
 	ref := model.NewRef("pod", live.Namespace, live.Name)
-	c, err := w.run(ctx, live, nil)
+	what := "probe from " + string(ref) + " by " + w.via
+	c, err := w.run(ctx, live)
 	var skip *skipped
 	if errors.As(err, &skip) {
-		s.gap(model.Gap{What: "probe from " + string(ref) + " by " + w.via, Ref: ref, Reason: skip.why})
-		return nil, false
+		s.gap(model.Gap{What: what, Ref: ref, Reason: skip.why})
+		return nil, err
 	}
 	if err != nil {
-		s.gap(s.explain("probe from "+string(ref)+" by "+w.via, ref, err, wayPermission(w.via, live.Namespace)))
-		return nil, false
+		s.gap(s.explain(what, ref, err, wayPermission(w.via, live.Namespace)))
+		return nil, err
 	}
 	pl := place{model.VantagePod, ref, live.Spec.NodeName, w.via}
 	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantagePod, s.req.Facts), s.hedge(ctx))
 	if err != nil {
-		s.gap(s.failedRun(ctx, "probe from "+string(ref)+" by "+w.via, ref, c, err))
-		return nil, rbac(err) && s.req.Via != ViaAuto
+		s.gap(s.failedRun(ctx, what, ref, c, err))
+		if rbac(err) {
+			return nil, errNoExec
+		}
+		return nil, err
 	}
 	s.keep(pl, obs)
 	s.mu.Lock()
 	c.starting = nil
 	s.recheck = func(ctx context.Context) { s.again(ctx, c, pl) }
 	s.mu.Unlock()
-	return obs, true
+	return obs, nil
 }
 
 func wayPermission(via, namespace string) string {
@@ -201,7 +219,7 @@ func (e *skipped) Error() string { return e.why }
 
 // ephemeral finds or adds the probe's ephemeral container. It stays listed in
 // the pod for the pod's life, so there is never a second one.
-func (s *session) ephemeral(ctx context.Context, live *corev1.Pod, _ func()) (container, error) {
+func (s *session) ephemeral(ctx context.Context, live *corev1.Pod) (container, error) {
 	c := container{namespace: live.Namespace, pod: live.Name, name: containerName}
 	for _, e := range live.Spec.EphemeralContainers {
 		if e.Name == containerName {
@@ -305,7 +323,7 @@ func runAsUser(p *corev1.Pod, c *corev1.Container) int64 {
 }
 
 // twin creates a pod like the failing one.
-func (s *session) twin(ctx context.Context, live *corev1.Pod, _ func()) (container, error) {
+func (s *session) twin(ctx context.Context, live *corev1.Pod) (container, error) {
 	c := container{namespace: live.Namespace, name: containerName}
 	if name, err := s.wouldPick(ctx, live); err != nil {
 		return c, err

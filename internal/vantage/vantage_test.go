@@ -85,7 +85,7 @@ func (c *cluster) forbid(verb, resource, words string) {
 }
 
 func (c *cluster) run(ctx context.Context, call execCall) error {
-	verb := call.command[len(call.command)-1]
+	verb := call.command[1]
 	if call.command[0] == "sh" {
 		verb = "sh"
 	}

@@ -23,7 +23,8 @@ const usage = `podpath-probe tells what connections do from where it runs.
 
   podpath-probe serve [--ttl 3m]   idle until nothing has been run for that long; SIGTERM ends it
   podpath-probe run                read a plan (JSON) from standard input, write observations (JSON)
-  podpath-probe node [ROOT]        write what the kernel of this node says (JSON)
+  podpath-probe node [--now TIME] [ROOT]
+                                   write what the kernel of this node says (JSON)
   podpath-probe stop               end the serving process of this container
 `
 

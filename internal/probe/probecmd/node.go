@@ -4,13 +4,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/podpath/podpath/internal/collect/node"
 )
 
-// nodeFacts writes what the kernel of this network namespace says.
+// nodeFacts writes what the kernel of this network namespace says. With the
+// caller's time (--now) it tells how far the clocks are apart, but for the time
+// that the call took.
 func nodeFacts(args []string, out io.Writer) error {
-	root := "/"
+	root, asked := "/", time.Time{}
+	if len(args) >= 2 && args[0] == "--now" {
+		t, err := time.Parse(time.RFC3339Nano, args[1])
+		if err != nil {
+			return fmt.Errorf("--now %q: give a time such as 2026-01-02T15:04:05Z", args[1])
+		}
+		asked, args = t, args[2:]
+	}
 	switch len(args) {
 	case 0:
 	case 1:
@@ -18,5 +28,11 @@ func nodeFacts(args []string, out io.Writer) error {
 	default:
 		return fmt.Errorf("node takes one folder at most, not %q", args)
 	}
-	return json.NewEncoder(out).Encode(node.Read(root))
+	var clock time.Duration
+	if !asked.IsZero() {
+		clock = time.Since(asked)
+	}
+	facts := node.Read(root)
+	facts.Clock = clock
+	return json.NewEncoder(out).Encode(facts)
 }
