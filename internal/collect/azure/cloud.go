@@ -34,7 +34,7 @@ var (
 func fromSDK(name string, c cloud.Configuration) Cloud {
 	arm := c.Services[cloud.ResourceManager]
 	return Cloud{
-		Name: name, Endpoint: strings.TrimRight(arm.Endpoint, "/"), Audience: strings.TrimRight(arm.Audience, "/"),
+		Name: name, Endpoint: strings.TrimRight(arm.Endpoint, "/"), Audience: arm.Audience,
 		Authority: c.ActiveDirectoryAuthorityHost,
 	}
 }

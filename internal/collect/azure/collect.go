@@ -1,12 +1,14 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -96,8 +98,10 @@ func Collect(ctx context.Context, o Options, w *model.World) {
 	}
 	c.machines(ctx)
 	c.work.Wait()
-	c.nextHops(ctx)
+	c.unused(ctx)
 	c.gateways(ctx)
+	c.nextHops(ctx)
+	c.gateways(ctx) // of networks that were only now found
 	c.work.Wait()
 	c.onNeed(ctx)
 	c.work.Wait()
@@ -120,7 +124,7 @@ func (c *collector) connect(ctx context.Context) bool {
 		}
 	}
 	if err := firstToken(ctx, c.o, cred, cloud); err != nil {
-		c.gap(model.Gap{What: "Azure", Reason: "no token from " + host(cloud.Authority) + ": " + firstLine(err), Permission: "a credential that " + host(cloud.Authority) + " accepts (az login, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET)"})
+		c.gap(model.Gap{What: "Azure", Reason: "no token from " + host(cloud.Authority) + ": " + refusal(err), Permission: "a credential that " + host(cloud.Authority) + " accepts (az login, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET)"})
 		return false
 	}
 	if c.arm, err = newClient(c.o, cloud, cred); err != nil {
@@ -389,6 +393,7 @@ func (c *collector) scaleSets(ctx context.Context, group string) {
 func (c *collector) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.arrange()
 	if !c.w.Azure.Found {
 		return
 	}
@@ -427,6 +432,29 @@ func (c *collector) finish() {
 			c.w.Read[t.kind] = true
 		}
 	}
+}
+
+// arrange puts into order what came in the order of the answers, so that two
+// readings of the same cloud are the same. The lock is held.
+func (c *collector) arrange() {
+	slices.SortStableFunc(c.w.Gaps, func(a, b model.Gap) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Reason, b.Reason)) })
+	az := &c.w.Azure
+	for _, s := range az.VMSSs {
+		slices.SortFunc(s.Instances, func(a, b model.VMSSInstance) int {
+			return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+		})
+	}
+	for _, p := range az.FirewallPolicies {
+		slices.SortStableFunc(p.Groups, func(a, b model.RuleGroup) int {
+			return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
+		})
+	}
+	for _, z := range az.PrivateZones {
+		slices.Sort(z.Links)
+	}
+	slices.SortStableFunc(az.Metrics, func(a, b model.Series) int {
+		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Aggregate, b.Aggregate), cmp.Compare(fmt.Sprint(a.Dimension), fmt.Sprint(b.Dimension)))
+	})
 }
 
 // addressesOf are the interfaces' own addresses, for telling a route to a node from one to an appliance.

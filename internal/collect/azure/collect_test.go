@@ -53,12 +53,12 @@ func (f *cloudFake) serve(w http.ResponseWriter, r *http.Request) {
 	doc, ok := f.docs[path]
 	f.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
-	if r.URL.Query().Get("api-version") == "" {
-		http.Error(w, `{"error":{"code":"MissingApiVersionParameter","message":"no api-version"}}`, http.StatusBadRequest)
-		return
-	}
 	if fault != nil {
 		fault(w, r)
+		return
+	}
+	if r.URL.Query().Get("api-version") == "" {
+		http.Error(w, `{"error":{"code":"MissingApiVersionParameter","message":"no api-version"}}`, http.StatusBadRequest)
 		return
 	}
 	if ok {

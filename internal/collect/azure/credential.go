@@ -88,10 +88,35 @@ func firstToken(ctx context.Context, o Options, cred azcore.TokenCredential, c C
 	return ctx.Err()
 }
 
+// refusal is why a token was not given, in one line: the authority's own words
+// where the SDK quotes them below its dump of the request.
+func refusal(err error) string {
+	text := err.Error()
+	if i := strings.Index(text, "AADSTS"); i >= 0 {
+		text = text[i:]
+		if j := strings.IndexAny(text, "\"\n\r"); j >= 0 {
+			text = text[:j]
+		}
+		return clipped(text)
+	}
+	var lines []string
+	for _, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if strings.Trim(line, "-") != "" && !strings.HasPrefix(line, "To troubleshoot") {
+			lines = append(lines, line)
+		}
+	}
+	return clipped(strings.Join(lines, " "))
+}
+
+func clipped(s string) string {
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "…"
+	}
+	return s
+}
+
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-	if len(line) > 300 {
-		line = line[:300] + "…"
-	}
-	return line
+	return clipped(line)
 }

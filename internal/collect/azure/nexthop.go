@@ -94,6 +94,26 @@ func (c *collector) nextHops(ctx context.Context) {
 	c.work.Wait()
 }
 
+// unused reads the route tables and NAT gateways beside the networks and the
+// machines that nothing refers to: a table that is not associated is invisible
+// from the subnet that lacks it. Not being allowed to look is no gap; what is
+// referred to has been read.
+func (c *collector) unused(ctx context.Context) {
+	c.mu.Lock()
+	groups := []string{"/subscriptions/" + c.where.sub + "/resourceGroups/" + c.where.nodeGroup}
+	for _, id := range sorted(c.w.Azure.VNets) {
+		if group := ParseID(id).group(); !slices.ContainsFunc(groups, func(g string) bool { return strings.EqualFold(g, group) }) {
+			groups = append(groups, group)
+		}
+	}
+	c.mu.Unlock()
+	for _, group := range groups {
+		for _, typ := range []string{"Microsoft.Network/routeTables", "Microsoft.Network/natGateways"} {
+			c.spawn(func() { _ = c.tryListing(ctx, group+"/providers/"+typ, typ, nil) })
+		}
+	}
+}
+
 // near says that a firewall stands in one of the networks that were read.
 func (c *collector) near(x value) bool {
 	c.mu.Lock()
@@ -204,6 +224,11 @@ func (c *collector) gateways(ctx context.Context) {
 			}
 		}
 	}
+	groups = slices.DeleteFunc(groups, func(group string) bool {
+		key := group + "/gateways"
+		defer func() { c.asked[key] = true }()
+		return c.asked[key]
+	})
 	c.mu.Unlock()
 	for _, group := range groups {
 		c.spawn(func() {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -117,10 +118,20 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	}
 	work.Wait()
 	lift(w)
+	arrange(w)
 	if len(found.to) == 0 {
 		found.to = inCluster(w, q.To, o.namespace(q.From))
 	}
 	return found.who(w), ctx.Err()
+}
+
+// arrange puts into order what came in the order of the answers, so that two
+// readings of the same cluster are the same.
+func arrange(w *model.World) {
+	slices.SortStableFunc(w.Gaps, func(a, b model.Gap) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Reason, b.Reason)) })
+	slices.SortStableFunc(w.Kube.Events, func(a, b model.Event) int {
+		return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(a.About, b.About), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
+	})
 }
 
 // found is what the two sides of a question resolved to.
