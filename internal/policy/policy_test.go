@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/podpath/podpath/internal/model"
-	"github.com/podpath/podpath/internal/trace/tracetest"
 )
 
 // object is as much of a Kubernetes object as the standard cases use.
@@ -400,26 +399,5 @@ func TestNotEnforced(t *testing.T) {
 	w.Azure.Cluster.NetworkPolicy = ""
 	if d := Build(w).Egress(w.Kube.Pods["pod/a/client"], f); d.Verdict != model.Unknown || len(d.Gaps) == 0 {
 		t.Errorf("%+v", d)
-	}
-}
-
-func BenchmarkOneFlow(b *testing.B) {
-	w := tracetest.Large(1, 500, 15000, 5000)
-	x := Build(w)
-	var pods []*model.Pod
-	for _, p := range w.Kube.Pods {
-		pods = append(pods, p)
-	}
-	slices.SortFunc(pods, func(a, c *model.Pod) int { return strings.Compare(a.Name, c.Name) })
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := range b.N {
-		from, to := pods[i%len(pods)], pods[(i*7919)%len(pods)]
-		f := model.Flow{Protocol: "tcp", Src: from.IPs[0], Dst: to.IPs[0], DstPort: 80}
-		if i%2 == 0 {
-			x.Egress(from, f)
-		} else {
-			x.Ingress(to, f)
-		}
 	}
 }

@@ -2,6 +2,8 @@ package trace_test
 
 import (
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/podpath/podpath/internal/model"
@@ -36,5 +38,29 @@ func BenchmarkRun(b *testing.B) {
 	b.ResetTimer()
 	for i := range b.N {
 		x.Run(flows[i%len(flows)])
+	}
+}
+
+// BenchmarkPolicy is one decision of NetworkPolicy, with the rule that made it.
+func BenchmarkPolicy(b *testing.B) {
+	w := tracetest.Large(1, 500, 15000, 5000)
+	x := trace.Build(w).Policies()
+	var pods []*model.Pod
+	for _, p := range w.Kube.Pods {
+		if !p.HostNetwork {
+			pods = append(pods, p)
+		}
+	}
+	slices.SortFunc(pods, func(a, c *model.Pod) int { return strings.Compare(a.Name, c.Name) })
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		from, to := pods[i%len(pods)], pods[(i*7919)%len(pods)]
+		f := model.Flow{Protocol: "tcp", Src: from.IPs[0], Dst: to.IPs[0], DstPort: 80}
+		if i%2 == 0 {
+			x.Egress(from, f)
+		} else {
+			x.Ingress(to, f)
+		}
 	}
 }

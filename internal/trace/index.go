@@ -93,6 +93,17 @@ func (x *Index) indexKube() {
 		}
 		x.podCIDRs = append(x.podCIDRs, n.PodCIDRs...)
 	}
+	x.indexServices()
+	if c := x.az.Cluster; c != nil {
+		x.serviceCIDRs = c.ServiceCIDRs
+		if len(c.PodCIDRs) > 0 {
+			x.podCIDRs = c.PodCIDRs
+		}
+	}
+}
+
+func (x *Index) indexServices() {
+	k := &x.w.Kube
 	x.portSvc = map[string]*model.Service{}
 	x.svcByIP = make(map[netip.Addr]*model.Service, len(k.Services))
 	for _, ref := range sorted(k.Services) {
@@ -114,12 +125,6 @@ func (x *Index) indexKube() {
 		if s := k.EndpointSlices[ref]; s != nil {
 			svc := model.NewRef("service", s.Namespace, s.Service)
 			x.slices[svc] = append(x.slices[svc], s)
-		}
-	}
-	if c := x.az.Cluster; c != nil {
-		x.serviceCIDRs = c.ServiceCIDRs
-		if len(c.PodCIDRs) > 0 {
-			x.podCIDRs = c.PodCIDRs
 		}
 	}
 }
