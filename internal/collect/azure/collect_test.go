@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -40,7 +42,9 @@ type cloudFake struct {
 
 func newCloud(t *testing.T) *cloudFake {
 	f := &cloudFake{docs: map[string]string{}, fault: map[string]http.HandlerFunc{}, calls: map[string]int{}}
-	f.Server = httptest.NewTLSServer(http.HandlerFunc(f.serve))
+	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
+	f.Config.ErrorLog = log.New(io.Discard, "", 0)
+	f.StartTLS()
 	t.Cleanup(f.Close)
 	return f
 }

@@ -59,7 +59,7 @@ func locate(o Options, w *model.World) place {
 		case o.ResourceGroup != "" || o.Cluster != "":
 			p.why = "the subscription is not known: no node names it; give --subscription"
 		case len(w.Kube.Nodes) == 0:
-			p.why = "no node could be read, and only they name the subscription; give --subscription, --resource-group and --cluster-name"
+			p.why = "no node could be read, and only they name the subscription; give --subscription, --resource-group and --aks-cluster"
 		}
 	}
 	return p

@@ -97,7 +97,7 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 
 	near := namespacesOf(q, found, o)
 	var work sync.WaitGroup
-	work.Go(func() { r.version() })
+	work.Go(func() { r.version(ctx) })
 	work.Go(func() { r.namespaces(ctx, near) })
 	work.Go(func() { r.nodes(ctx, found) })
 	work.Go(func() { r.pods(ctx, near, found, q.To.Addr) })
@@ -234,15 +234,25 @@ func inCluster(w *model.World, e model.Endpoint, namespace string) []model.Ref {
 	return out
 }
 
-// version asks the API server what it is. client-go gives this call no context; its client has a deadline of its own.
-func (r *reader) version() {
-	v, err := r.cs.Discovery().ServerVersion()
-	if err != nil {
-		return // nothing depends on it, and whatever is wrong shows elsewhere
+// version asks the API server what it is. client-go gives this call no context,
+// so it is left behind when it takes too long; nothing depends on its answer.
+func (r *reader) version(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	answer := make(chan string, 1)
+	go func() {
+		if v, err := r.cs.Discovery().ServerVersion(); err == nil {
+			answer <- v.GitVersion
+		}
+		close(answer)
+	}()
+	select {
+	case v := <-answer:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.w.Kube.Version = v
+	case <-ctx.Done():
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.w.Kube.Version = v.GitVersion
 }
 
 func (r *reader) namespaces(ctx context.Context, near []string) {
