@@ -130,102 +130,122 @@ type completer func(t *tx, r resourceID, d, old Doc) error
 // completer changes another resource and so comes back here.)
 func completers() map[string]completer {
 	return map[string]completer{
-		"microsoft.resources/resourcegroups": func(_ *tx, _ resourceID, d, _ Doc) error {
-			d["properties"] = Doc{"provisioningState": "Succeeded"}
-			d["type"] = "Microsoft.Resources/resourceGroups"
-			return nil
-		},
-		"microsoft.network/networksecuritygroups": func(_ *tx, r resourceID, d, _ Doc) error {
-			p := props(d)
-			setDefault(p, "securityRules", []any{})
-			p["defaultSecurityRules"] = defaultRules()
-			delete(p, "subnets")
-			delete(p, "networkInterfaces")
-			return nil
-		},
-		"microsoft.network/routetables": func(_ *tx, _ resourceID, d, _ Doc) error {
-			p := props(d)
-			setDefault(p, "disableBgpRoutePropagation", false)
-			setDefault(p, "routes", []any{})
-			delete(p, "subnets")
-			return nil
-		},
-		"microsoft.network/virtualnetworks": func(_ *tx, _ resourceID, d, old Doc) error {
-			p := props(d)
-			// A PUT without these lists leaves them as they are; an empty list empties them.
-			for _, k := range []string{"subnets", "virtualNetworkPeerings"} {
-				if kept := At(old, "properties", k); kept != nil {
-					setDefault(p, k, clone(kept))
-				}
-				setDefault(p, k, []any{})
-			}
-			setDefault(p, "enableDdosProtection", false)
-			return nil
-		},
-		"microsoft.network/natgateways": func(_ *tx, _ resourceID, d, _ Doc) error {
-			p := props(d)
-			setDefault(p, "idleTimeoutInMinutes", 4.0)
-			setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
-			delete(p, "subnets")
-			return nil
-		},
-		"microsoft.network/publicipaddresses": completePublicIP,
-		"microsoft.network/publicipprefixes":  completePrefix,
-		"microsoft.network/loadbalancers": func(t *tx, r resourceID, d, _ Doc) error {
-			p := props(d)
-			for _, in := range inlines["microsoft.network/loadbalancers"] {
-				setDefault(p, in.property, []any{})
-			}
-			setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
-			return t.allocate(r, Items(p, "frontendIPConfigurations"))
-		},
+		"microsoft.resources/resourcegroups":                                          completeGroup,
+		"microsoft.network/networksecuritygroups":                                     completeNSG,
+		"microsoft.network/routetables":                                               completeRouteTable,
+		"microsoft.network/virtualnetworks":                                           completeVNet,
+		"microsoft.network/natgateways":                                               completeNAT,
+		"microsoft.network/publicipaddresses":                                         completePublicIP,
+		"microsoft.network/publicipprefixes":                                          completePrefix,
+		"microsoft.network/loadbalancers":                                             completeLB,
 		"microsoft.network/networkinterfaces":                                         completeNIC,
 		"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": completeNIC,
-		"microsoft.compute/virtualmachinescalesets/virtualmachines": func(_ *tx, r resourceID, d, _ Doc) error {
-			d["name"], d["instanceId"] = instanceName(r), r.name()
-			return nil
-		},
-		"microsoft.network/firewallpolicies": func(_ *tx, _ resourceID, d, _ Doc) error {
-			p := props(d)
-			setDefault(p, "sku", Doc{"tier": "Standard"})
-			setDefault(p, "threatIntelMode", "Alert")
-			setDefault(p, "childPolicies", []any{})
-			return nil
-		},
-		"microsoft.network/azurefirewalls": func(t *tx, r resourceID, d, _ Doc) error {
-			p := props(d)
-			setDefault(p, "sku", Doc{"name": "AZFW_VNet", "tier": "Standard"})
-			setDefault(p, "threatIntelMode", "Alert")
-			for _, k := range []string{"networkRuleCollections", "applicationRuleCollections", "natRuleCollections", "ipConfigurations"} {
-				setDefault(p, k, []any{})
-			}
-			return t.allocate(r, Items(p, "ipConfigurations"))
-		},
-		"microsoft.network/privatednszones": func(_ *tx, _ resourceID, d, _ Doc) error {
-			d["location"] = "global"
-			p := props(d)
-			delete(p, "resourceGuid")
-			p["maxNumberOfRecordSets"], p["maxNumberOfVirtualNetworkLinks"] = 25000.0, 1000.0
-			p["maxNumberOfVirtualNetworkLinksWithRegistration"] = 100.0
-			return nil
-		},
-		"microsoft.network/privatednszones/virtualnetworklinks": func(_ *tx, _ resourceID, d, _ Doc) error {
-			d["location"] = "global"
-			p := props(d)
-			setDefault(p, "registrationEnabled", false)
-			setDefault(p, "resolutionPolicy", "Default")
-			p["virtualNetworkLinkState"] = "Completed"
-			return nil
-		},
-		"microsoft.containerservice/managedclusters": func(t *tx, _ resourceID, d, old Doc) error {
-			d["type"] = "Microsoft.ContainerService/ManagedClusters" // as the service spells it
-			d["id"] = strings.Replace(Str(d, "id"), "/resourceGroups/", "/resourcegroups/", 1)
-			if kept := At(old, "properties", "agentPoolProfiles"); kept != nil {
-				setDefault(props(d), "agentPoolProfiles", clone(kept))
-			}
-			return t.followProfile(d, old)
-		},
+		"microsoft.compute/virtualmachinescalesets/virtualmachines":                   completeInstance,
+		"microsoft.network/firewallpolicies":                                          completeFirewallPolicy,
+		"microsoft.network/azurefirewalls":                                            completeFirewall,
+		"microsoft.network/privatednszones":                                           completeZone,
+		"microsoft.network/privatednszones/virtualnetworklinks":                       completeZoneLink,
+		"microsoft.containerservice/managedclusters":                                  completeCluster,
 	}
+}
+
+func completeGroup(_ *tx, _ resourceID, d, _ Doc) error {
+	d["properties"] = Doc{"provisioningState": "Succeeded"}
+	d["type"] = "Microsoft.Resources/resourceGroups"
+	return nil
+}
+
+func completeNSG(_ *tx, _ resourceID, d, _ Doc) error {
+	setDefault(props(d), "securityRules", []any{})
+	props(d)["defaultSecurityRules"] = defaultRules()
+	return nil
+}
+
+func completeRouteTable(_ *tx, _ resourceID, d, _ Doc) error {
+	setDefault(props(d), "disableBgpRoutePropagation", false)
+	setDefault(props(d), "routes", []any{})
+	return nil
+}
+
+// completeVNet: a PUT without subnets or peerings leaves them as they are; an empty list empties them.
+func completeVNet(_ *tx, _ resourceID, d, old Doc) error {
+	p := props(d)
+	for _, k := range []string{"subnets", "virtualNetworkPeerings"} {
+		if kept := At(old, "properties", k); kept != nil {
+			setDefault(p, k, clone(kept))
+		}
+		setDefault(p, k, []any{})
+	}
+	setDefault(p, "enableDdosProtection", false)
+	return nil
+}
+
+func standardSKU(d Doc) { setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"}) }
+
+func completeNAT(_ *tx, _ resourceID, d, _ Doc) error {
+	setDefault(props(d), "idleTimeoutInMinutes", 4.0)
+	standardSKU(d)
+	return nil
+}
+
+func completeLB(t *tx, r resourceID, d, _ Doc) error {
+	p := props(d)
+	for _, in := range inlines["microsoft.network/loadbalancers"] {
+		setDefault(p, in.property, []any{})
+	}
+	standardSKU(d)
+	return t.allocate(r, Items(p, "frontendIPConfigurations"))
+}
+
+func completeInstance(_ *tx, r resourceID, d, _ Doc) error {
+	d["name"], d["instanceId"] = instanceName(r), r.name()
+	return nil
+}
+
+func completeFirewallPolicy(_ *tx, _ resourceID, d, _ Doc) error {
+	p := props(d)
+	setDefault(p, "sku", Doc{"tier": "Standard"})
+	setDefault(p, "threatIntelMode", "Alert")
+	setDefault(p, "childPolicies", []any{})
+	return nil
+}
+
+func completeFirewall(t *tx, r resourceID, d, _ Doc) error {
+	p := props(d)
+	setDefault(p, "sku", Doc{"name": "AZFW_VNet", "tier": "Standard"})
+	setDefault(p, "threatIntelMode", "Alert")
+	for _, k := range []string{"networkRuleCollections", "applicationRuleCollections", "natRuleCollections", "ipConfigurations"} {
+		setDefault(p, k, []any{})
+	}
+	return t.allocate(r, Items(p, "ipConfigurations"))
+}
+
+func completeZone(_ *tx, _ resourceID, d, _ Doc) error {
+	d["location"] = "global"
+	p := props(d)
+	delete(p, "resourceGuid")
+	p["maxNumberOfRecordSets"], p["maxNumberOfVirtualNetworkLinks"] = 25000.0, 1000.0
+	p["maxNumberOfVirtualNetworkLinksWithRegistration"] = 100.0
+	return nil
+}
+
+func completeZoneLink(_ *tx, _ resourceID, d, _ Doc) error {
+	d["location"] = "global"
+	p := props(d)
+	setDefault(p, "registrationEnabled", false)
+	setDefault(p, "resolutionPolicy", "Default")
+	p["virtualNetworkLinkState"] = "Completed"
+	return nil
+}
+
+// completeCluster spells the id and the type as AKS does, and keeps the pools that a PUT leaves out.
+func completeCluster(t *tx, _ resourceID, d, old Doc) error {
+	d["type"] = "Microsoft.ContainerService/ManagedClusters"
+	d["id"] = strings.Replace(Str(d, "id"), "/resourceGroups/", "/resourcegroups/", 1)
+	if kept := At(old, "properties", "agentPoolProfiles"); kept != nil {
+		setDefault(props(d), "agentPoolProfiles", clone(kept))
+	}
+	return t.followProfile(d, old)
 }
 
 // followProfile does what AKS does when a cluster's loadBalancerProfile changes:
@@ -307,9 +327,7 @@ func completePublicIP(t *tx, r resourceID, d, old Doc) error {
 	setDefault(p, "publicIPAllocationMethod", "Static")
 	setDefault(p, "idleTimeoutInMinutes", 4.0)
 	setDefault(p, "ipTags", []any{})
-	setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
-	delete(p, "ipConfiguration")
-	delete(p, "natGateway")
+	standardSKU(d)
 	if kept := Str(old, "properties", "ipAddress"); kept != "" && Str(p, "ipAddress") == "" {
 		p["ipAddress"] = kept
 	}
@@ -352,7 +370,7 @@ func completePublicIP(t *tx, r resourceID, d, old Doc) error {
 // completePrefix allocates a prefix of the asked length.
 func completePrefix(t *tx, r resourceID, d, old Doc) error {
 	p := props(d)
-	setDefault(d, "sku", Doc{"name": "Standard", "tier": "Regional"})
+	standardSKU(d)
 	setDefault(p, "publicIPAddressVersion", "IPv4")
 	if kept := Str(old, "properties", "ipPrefix"); kept != "" {
 		p["ipPrefix"] = kept

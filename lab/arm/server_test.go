@@ -401,10 +401,8 @@ func TestGateway(t *testing.T) {
 // TestSDK is Azure's own client: a credential from a custom authority, an ARM
 // pipeline, a typed-less GET, a pager, and long-running operations.
 func TestSDK(t *testing.T) {
-	for _, slow := range []bool{false, true} {
-		for _, discovery := range []bool{true, false} {
-			t.Run(fmt.Sprintf("slow=%v discovery=%v", slow, discovery), func(t *testing.T) { trySDK(t, slow, discovery) })
-		}
+	for _, c := range []struct{ slow, discovery bool }{{false, true}, {true, false}} {
+		t.Run(fmt.Sprintf("slow=%v discovery=%v", c.slow, c.discovery), func(t *testing.T) { trySDK(t, c.slow, c.discovery) })
 	}
 }
 

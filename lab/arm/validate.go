@@ -301,53 +301,49 @@ func invalidReference(id string, r resourceID) *Error {
 		"Please make sure that the referenced resource exists, and that both resources are in the same region.", id, r)
 }
 
+// holds says which property of a type names its users, and how ARM refuses to delete it then.
+var holds = map[string][]struct{ property, code, message string }{
+	"microsoft.network/networksecuritygroups": {
+		{"subnets", "InUseNetworkSecurityGroupCannotBeDeleted", "Network security group %s cannot be deleted because it is in use by the following resources: %s."},
+		{"networkInterfaces", "InUseNetworkSecurityGroupCannotBeDeleted", "Network security group %s cannot be deleted because it is in use by the following resources: %s."},
+	},
+	"microsoft.network/routetables": {{"subnets", "InUseRouteTableCannotBeDeleted", "Route table %s is in use and cannot be deleted. It is used by %s."}},
+	"microsoft.network/natgateways": {{"subnets", "InUseNatGatewayCannotBeDeleted", "NAT gateway %s cannot be deleted because it is in use by %s."}},
+	"microsoft.network/publicipaddresses": {
+		{"ipConfiguration", "PublicIPAddressCannotBeDeleted", stillAllocated}, {"natGateway", "PublicIPAddressCannotBeDeleted", stillAllocated},
+	},
+	"microsoft.network/virtualnetworks/subnets": {{"ipConfigurations", "InUseSubnetCannotBeDeleted",
+		"Subnet %s is in use by %s and cannot be deleted. In order to delete the subnet, delete all the resources within the subnet."}},
+	"microsoft.network/firewallpolicies": {{"firewalls", "FirewallPolicyInUse", "Firewall policy %s cannot be deleted because it is in use by %s."}},
+}
+
+const stillAllocated = "Public IP address %s can not be deleted since it is still allocated to resource %s. " +
+	"In order to delete the public IP, disassociate/detach the Public IP address from the resource."
+
 // inUse refuses to delete what something else still needs.
 func (t *tx) inUse(r resourceID, d Doc) error {
-	by := func(property string) string {
-		if l := Items(d, "properties", property); len(l) > 0 {
-			return Str(l[0], "id")
+	kind := strings.ToLower(r.kind())
+	for _, h := range holds[kind] {
+		user := Str(d, "properties", h.property, "id")
+		if list := Items(d, "properties", h.property); len(list) > 0 {
+			user = Str(list[0], "id")
 		}
-		return Str(d, "properties", property, "id")
+		if user != "" {
+			return refuse(400, h.code, h.message, r, user)
+		}
 	}
-	name := r.name()
-	switch strings.ToLower(r.kind()) {
-	case "microsoft.network/networksecuritygroups":
-		for _, what := range []string{"subnets", "networkInterfaces"} {
-			if user := by(what); user != "" {
-				return refuse(400, "InUseNetworkSecurityGroupCannotBeDeleted", "Network security group %s cannot be deleted because it is in use by the following resources: %s.", r, user)
-			}
-		}
+	switch kind {
 	case "microsoft.network/networksecuritygroups/defaultsecurityrules":
-		return refuse(400, "CannotDeleteDefaultSecurityRule", "Default security rule %s cannot be deleted.", name)
-	case "microsoft.network/routetables":
-		if user := by("subnets"); user != "" {
-			return refuse(400, "InUseRouteTableCannotBeDeleted", "Route table %s is in use and cannot be deleted. It is used by %s.", name, user)
-		}
-	case "microsoft.network/natgateways":
-		if user := by("subnets"); user != "" {
-			return refuse(400, "InUseNatGatewayCannotBeDeleted", "NAT gateway %s is in use by %s and cannot be deleted.", name, user)
-		}
-	case "microsoft.network/publicipaddresses":
-		for _, what := range []string{"ipConfiguration", "natGateway"} {
-			if user := by(what); user != "" {
-				return refuse(400, "PublicIPAddressCannotBeDeleted", "Public IP address %s can not be deleted since it is still allocated to resource %s. "+
-					"In order to delete the public IP, disassociate/detach the Public IP address from the resource.", r, user)
-			}
-		}
-	case "microsoft.network/virtualnetworks/subnets":
-		if user := by("ipConfigurations"); user != "" {
-			return refuse(400, "InUseSubnetCannotBeDeleted", "Subnet %s is in use by %s and cannot be deleted. "+
-				"In order to delete the subnet, delete all the resources within the subnet.", name, user)
-		}
+		return refuse(400, "CannotDeleteDefaultSecurityRule", "Default security rule %s cannot be deleted.", r.name())
 	case "microsoft.network/virtualnetworks":
 		for _, s := range Items(d, "properties", "subnets") {
-			if l := Items(s, "properties", "ipConfigurations"); len(l) > 0 {
-				return refuse(400, "InUseSubnetCannotBeDeleted", "Subnet %s is in use by %s and cannot be deleted.", Str(s, "name"), Str(l[0], "id"))
+			id, err := parseID(Str(s, "id"))
+			if err == nil {
+				err = t.inUse(id, s)
 			}
-		}
-	case "microsoft.network/firewallpolicies":
-		if user := by("firewalls"); user != "" {
-			return refuse(400, "FirewallPolicyInUse", "Firewall policy %s is in use by %s and cannot be deleted.", name, user)
+			if err != nil {
+				return err
+			}
 		}
 	case "microsoft.network/privatednszones":
 		for k := range t.docs {

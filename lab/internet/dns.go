@@ -11,7 +11,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/podpath/podpath/lab/arm"
 	"github.com/podpath/podpath/lab/plan"
 )
 
@@ -301,10 +300,4 @@ func (in *Internet) address(ctx context.Context, role, name string) (netip.Addr,
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("%s: %s", name, dns.RcodeToString[got.Rcode])
-}
-
-// store is where zones come from.
-type store interface {
-	All() []arm.Doc
-	OnChange(func([]arm.Doc) error)
 }

@@ -13,34 +13,46 @@ import (
 
 // Spec is what Serve can be told. Every word may stand alone or with others.
 type Spec struct {
-	Status  int               `json:"status,omitempty"` // answer this HTTP status
-	Path    string            `json:"path,omitempty"`   // … on paths that begin so only
-	Share   *float64          `json:"share,omitempty"`  // of requests, connections or queries that are hit; default all
-	TLS     string            `json:"tls,omitempty"`    // good, expired, notyet, selfsigned, wrongname, incomplete
-	Delay   duration          `json:"delay,omitempty"`  // before the answer
-	Refuse  bool              `json:"refuse,omitempty"` // RST to the SYN
-	Silent  bool              `json:"silent,omitempty"` // drop everything
-	Drop    bool              `json:"drop,omitempty"`   // the same word
-	Reset   bool              `json:"reset,omitempty"`  // RST once the first bytes arrive
-	Allow   texts             `json:"allow,omitempty"`  // addresses and CIDRs that may come; others are denied
-	Deny    string            `json:"deny,omitempty"`   // how: drop (default), refuse, reset, or an HTTP status
-	Rate    int               `json:"rate,omitempty"`   // requests a second from one source; more are answered 429
-	Skew    duration          `json:"dateSkew,omitempty"`
-	Body    *body             `json:"body,omitempty"`    // a number of bytes, or the text
-	Header  map[string]string `json:"header,omitempty"`  // added to the answer
-	Headers map[string]string `json:"headers,omitempty"` // the same word
-	Names   []string          `json:"names,omitempty"`   // further names on its certificate
-	Port    int               `json:"port,omitempty"`    // listen there too, with TLS unless the port is 80 or 8080
-	Ports   []int             `json:"ports,omitempty"`   // the same for several
+	Status int               `json:"status,omitempty"` // answer this HTTP status
+	Path   string            `json:"path,omitempty"`   // … on paths that begin so only
+	Share  *float64          `json:"share,omitempty"`  // of requests, connections or queries that are hit; default all
+	TLS    string            `json:"tls,omitempty"`    // good, expired, notyet, selfsigned, wrongname, incomplete
+	Delay  duration          `json:"delay,omitempty"`  // before the answer
+	Refuse bool              `json:"refuse,omitempty"` // RST to the SYN
+	Silent bool              `json:"silent,omitempty"` // drop everything
+	Reset  bool              `json:"reset,omitempty"`  // RST once the first bytes arrive
+	Allow  texts             `json:"allow,omitempty"`  // addresses and CIDRs that may come; others are denied
+	Deny   string            `json:"deny,omitempty"`   // how: drop (default), refuse, reset, or an HTTP status
+	Rate   int               `json:"rate,omitempty"`   // requests a second from one source; more are answered 429
+	Skew   duration          `json:"dateSkew,omitempty"`
+	Body   *body             `json:"body,omitempty"`   // a number of bytes, or the text
+	Header map[string]string `json:"header,omitempty"` // added to the answer
+	Names  []string          `json:"names,omitempty"`  // further names on its certificate
+	Ports  []int             `json:"ports,omitempty"`  // listen there too, with TLS unless the port is 80 or 8080
+	synonyms
+	proxySpec
+	dnsSpec
+}
 
-	Proxy    string `json:"proxy,omitempty"` // of proxy.corp.example: open, auth, deny, bad-gateway
+// synonyms are other ways to say something above; parseSpec takes them there.
+type synonyms struct {
+	Drop        bool              `json:"drop,omitempty"`
+	Headers     map[string]string `json:"headers,omitempty"`
+	Port        int               `json:"port,omitempty"`
+	AllowStatus int               `json:"allowStatus,omitempty"` // deny by this HTTP status
+}
+
+// proxySpec is for proxy.corp.example.
+type proxySpec struct {
+	Proxy    string `json:"proxy,omitempty"` // open, auth, deny, bad-gateway
 	User     string `json:"user,omitempty"`  // what auth wants; default lab, lab
 	Password string `json:"password,omitempty"`
+}
 
-	Rcode   string              `json:"rcode,omitempty"`   // of a name server: SERVFAIL, REFUSED, NXDOMAIN
-	Records map[string][]string `json:"records,omitempty"` // of public-dns: name → addresses; [] makes it NXDOMAIN
-
-	AllowStatus int `json:"allowStatus,omitempty"` // deny by this HTTP status
+// dnsSpec is for the name servers.
+type dnsSpec struct {
+	Rcode   string              `json:"rcode,omitempty"`   // SERVFAIL, REFUSED, NXDOMAIN, …
+	Records map[string][]string `json:"records,omitempty"` // name → addresses; [] makes it NXDOMAIN
 }
 
 // Keys are the words of a Spec.

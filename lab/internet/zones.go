@@ -22,7 +22,7 @@ type zone struct {
 	sets     map[string][]dns.RR // by name, absolute and lower case, without the last dot
 }
 
-func newZones(s store) *zones {
+func newZones(s *arm.Store) *zones {
 	z := &zones{}
 	s.OnChange(func(all []arm.Doc) error {
 		list := readZones(all)
