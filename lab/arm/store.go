@@ -18,6 +18,7 @@ type Store struct {
 	mu      sync.RWMutex
 	docs    map[string]Doc // never altered once published
 	hooks   []func([]Doc) error
+	after   []func()
 }
 
 // NewStore makes an empty store.
@@ -30,6 +31,14 @@ func (s *Store) OnChange(hook func([]Doc) error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.hooks = append(s.hooks, hook)
+}
+
+// AfterChange adds a function that is called when a change has become what Get
+// returns, and before it is answered.
+func (s *Store) AfterChange(f func()) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.after = append(s.after, f)
 }
 
 // Get finds a resource, nested ones included; the result is the caller's own.
@@ -156,8 +165,11 @@ func (s *Store) change(f func(*tx) error) error {
 		return &Error{Status: 500, Code: "InternalServerError", Message: "The fabric refused the change: " + err.Error()}
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.docs = t.docs
+	s.mu.Unlock()
+	for _, f := range s.after {
+		f()
+	}
 	return nil
 }
 

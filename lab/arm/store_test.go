@@ -180,6 +180,22 @@ func TestHookRefuses(t *testing.T) {
 	}
 }
 
+func TestAfterChange(t *testing.T) {
+	s := newTestStore(t)
+	var seen []bool
+	s.AfterChange(func() {
+		_, ok := s.Get(testNet + "/routeTables/new")
+		seen = append(seen, ok)
+	})
+	must(t, s, testNet+"/routeTables/new", Doc{})
+	if _, err := s.Put(testNet+"/routeTables/new", Doc{"name": "other"}); err == nil {
+		t.Error("a wrong name was taken")
+	}
+	if fmt.Sprint(seen) != "[true]" {
+		t.Errorf("seen %v", seen)
+	}
+}
+
 func TestPutKeepsSubnets(t *testing.T) {
 	s := newTestStore(t)
 	must(t, s, testNet+"/virtualNetworks/v", Doc{"properties": Doc{"addressSpace": Doc{"addressPrefixes": []any{"10.0.0.0/8"}}}})

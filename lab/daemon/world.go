@@ -111,13 +111,10 @@ func (w *world) env(h home.Home) ([]home.Var, error) {
 
 // follow has the nodes use the name servers that the VNet names, as a renewed DHCP lease would.
 func (w *world) follow(c *cluster.Cluster) {
-	w.store.OnChange(func([]arm.Doc) error {
-		go func() { // the hook sees the store as it was before the change
-			if err := c.SetResolvers(internet.NodeResolvers(w.store)); err != nil {
-				log.Printf("name servers of the nodes: %v", err)
-			}
-		}()
-		return nil
+	w.store.AfterChange(func() {
+		if err := c.SetResolvers(internet.NodeResolvers(w.store)); err != nil {
+			log.Printf("name servers of the nodes: %v", err)
+		}
 	})
 }
 
