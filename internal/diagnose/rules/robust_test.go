@@ -3,7 +3,10 @@ package rules
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,4 +158,71 @@ func FuzzCase(f *testing.F) {
 			t.Error(fmt.Errorf("the result cannot be written: %w", err))
 		}
 	})
+}
+
+// TestHolesAreNoPanics takes pieces out of every firing case, one or a few at a
+// time: whatever is missing, a rule must not fall over it.
+func TestHolesAreNoPanics(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for name, s := range cases(t) {
+		if !strings.HasSuffix(name, "fires.yaml") {
+			continue
+		}
+		c, err := s.Case()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 12 {
+			var doc any
+			if err := json.Unmarshal(data, &doc); err != nil {
+				t.Fatal(err)
+			}
+			for range 1 + rng.IntN(4) {
+				hole(rng, doc)
+			}
+			holed, err := json.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var changed model.Case
+			if json.Unmarshal(holed, &changed) == nil {
+				run(&changed)
+			}
+		}
+	}
+}
+
+// hole empties one place of a document, chosen by a random walk.
+func hole(rng *rand.Rand, doc any) {
+	for depth := 0; ; depth++ {
+		stop := depth > 1 && rng.IntN(4) == 0
+		switch d := doc.(type) {
+		case map[string]any:
+			keys := slices.Sorted(maps.Keys(d))
+			if len(keys) == 0 {
+				return
+			}
+			k := keys[rng.IntN(len(keys))]
+			if _, scalar := d[k].(string); stop || scalar {
+				if rng.IntN(2) == 0 {
+					d[k] = nil
+				} else {
+					delete(d, k)
+				}
+				return
+			}
+			doc = d[k]
+		case []any:
+			if len(d) == 0 {
+				return
+			}
+			doc = d[rng.IntN(len(d))]
+		default:
+			return
+		}
+	}
 }
