@@ -58,7 +58,7 @@ func New(c *model.Case, r diagnose.Result) *Report {
 	out := &Report{
 		APIVersion: "podpath/v1", Kind: "Report", Question: c.Question, Asked: c.Asked, Works: r.Works, Persistence: r.Persistence,
 		Causes: r.Causes, AlsoNoticed: r.Also, Disagreements: r.Disagreements, Narrowed: r.Narrowed, RuledOut: r.RuledOut,
-		Paths: c.Paths, Observations: c.Observations, NotChecked: gaps(c), Skipped: r.Skipped, Notes: c.Notes,
+		Paths: c.Paths, Observations: c.Observations, NotChecked: gaps(c, r.Works == "true"), Skipped: r.Skipped, Notes: c.Notes,
 	}
 	out.ExitCode = exitCode(r)
 	// Lists are lists also when they are empty: a program need not ask for null.
@@ -87,8 +87,8 @@ func exitCode(r diagnose.Result) int {
 	}
 }
 
-// gaps merges the gaps of the world, of the nodes and of the paths' steps, each once.
-func gaps(c *model.Case) []model.Gap {
+// gaps merges the gaps of the world, of the nodes and, unless the flow works, of the paths' steps, each once.
+func gaps(c *model.Case, works bool) []model.Gap {
 	var out []model.Gap
 	seen := map[model.Gap]bool{}
 	add := func(list []model.Gap) {
@@ -104,6 +104,9 @@ func gaps(c *model.Case) []model.Gap {
 		if n := c.World.Nodes[name]; n != nil {
 			add(n.Gaps)
 		}
+	}
+	if works {
+		return out // the flow gets through: what a step could not read of its way decides nothing any more
 	}
 	for _, p := range c.Paths {
 		for _, steps := range [][]model.Step{p.Steps, p.Return} {

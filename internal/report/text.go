@@ -159,7 +159,7 @@ func (p *printer) path(r *Report, i int) {
 	if i > 0 {
 		head = "The way, to " + path.Flow.Dst.String()
 	}
-	if path.Verdict == model.Unknown {
+	if path.Verdict == model.Unknown && r.Works != "true" {
 		head += " (parts could not be read)"
 	}
 	p.title(head)
@@ -223,7 +223,7 @@ func (p *printer) observations(r *Report) {
 	p.title("What probes saw")
 	for i := range r.Observations {
 		o := &r.Observations[i]
-		if o.Purpose != "" && o.Purpose != "question" && !p.o.Wide && o.Result == model.ProbeFailed {
+		if !p.o.Wide && !tells(r.Observations, o) {
 			continue
 		}
 		style, m := "drop", p.glyph("✗", "XX")
@@ -252,6 +252,24 @@ func (p *printer) observations(r *Report) {
 			}
 		}
 	}
+}
+
+// tells says whether a line is worth reading: the question's own probes are, and
+// a control is where it ended otherwise than the question did from that place.
+func tells(all []model.Observation, o *model.Observation) bool {
+	if o.Purpose == "" || o.Purpose == "question" {
+		return true
+	}
+	if o.Result == model.ProbeFailed || strings.HasPrefix(o.Purpose, "recheck:") {
+		return false
+	}
+	for i := range all {
+		q := &all[i]
+		if (q.Purpose == "" || q.Purpose == "question") && q.Vantage == o.Vantage && q.Result == o.Result && q.Failed == o.Failed {
+			return false
+		}
+	}
+	return true
 }
 
 func phases(o *model.Observation) string {
