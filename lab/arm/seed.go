@@ -26,9 +26,7 @@ func Seed(s *Store, p *plan.Plan) error {
 	if p.Topology.Outbound == plan.OutLB {
 		docs = append(docs, seedLB())
 	}
-	if p.Topology.Outbound == plan.OutUDR {
-		docs = append(docs, seedFirewall()...)
-	}
+	docs = append(docs, seedFirewall()...)
 	docs = append(docs, seedNodes(p)...)
 	docs = append(docs, seedCluster(p))
 	return s.Load(docs)
@@ -78,15 +76,14 @@ func publicIP(group, name, addr string, managed bool) Doc {
 }
 
 func seedAddresses(p *plan.Plan) []Doc {
+	docs := []Doc{publicIP(plan.ResourceGroup, "pip-fw-lab", plan.FWPublicAddr.String(), false)}
 	switch p.Topology.Outbound {
 	case plan.OutLB:
-		return []Doc{publicIP(plan.NodeGroup, "pip-lb-egress", plan.LBAddr.String(), true)}
+		docs = append(docs, publicIP(plan.NodeGroup, "pip-lb-egress", plan.LBAddr.String(), true))
 	case plan.OutManaged, plan.OutUser:
-		return []Doc{publicIP(natGroup(p), "pip-natgw-lab", plan.NATAddr.String(), p.Topology.Outbound == plan.OutManaged)}
-	case plan.OutUDR:
-		return []Doc{publicIP(plan.ResourceGroup, "pip-fw-lab", plan.FWPublicAddr.String(), false)}
+		docs = append(docs, publicIP(natGroup(p), "pip-natgw-lab", plan.NATAddr.String(), p.Topology.Outbound == plan.OutManaged))
 	}
-	return nil
+	return docs
 }
 
 // seedRouteTable makes rt-nodes where the topology has one: kubenet routes pod

@@ -56,7 +56,7 @@ func TestSeed(t *testing.T) {
 		}
 		_, fw := s.Get(networkID("azureFirewalls", plan.Firewall))
 		_, lb := s.Get(lbID())
-		if fw != udr || lb != (p.Topology.Outbound == plan.OutLB) {
+		if !fw || lb != (p.Topology.Outbound == plan.OutLB) {
 			t.Errorf("firewall %v, load balancer %v", fw, lb)
 		}
 		pools, _ := s.Children(clusterID() + "/agentPools")

@@ -136,6 +136,9 @@ func TestOutboundOrder(t *testing.T) {
 	ways := func() string {
 		var out []string
 		for _, e := range compiled(t, p, s).ways {
+			if e.kind == "firewall" {
+				continue // the firewall's own way, which no node takes here
+			}
 			out = append(out, fmt.Sprintf("%s %s %v:%d-%d", e.kind, e.sources.Text(), e.public[0], e.lo, e.hi))
 		}
 		return strings.Join(out, "; ")
