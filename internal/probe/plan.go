@@ -108,6 +108,13 @@ var DefaultTimeouts = Timeouts{
 	HTTP: 6 * time.Second, Body: 2500 * time.Millisecond, UDP: 1500 * time.Millisecond,
 }
 
+// Targets that start late end early, so that no control outlasts the question;
+// whether a dead neighbour or a filter is to blame, the question itself tells.
+const (
+	elsewhereTCP = 2500 * time.Millisecond // the question from other places
+	twoSYNs      = 1200 * time.Millisecond // the least: one may be lost
+)
+
 // HedgeAfter is how long the question may hang before the targets that wait for trouble start.
 const HedgeAfter = 700 * time.Millisecond
 
@@ -206,7 +213,11 @@ func (t *Target) validate() error {
 
 // filled is the target with every default in place.
 func (t Target) filled(p *Plan) Target {
+	late := t.When != Always && t.Timeouts.TCP == 0
 	t.Timeouts = t.Timeouts.or(p.Timeouts.or(DefaultTimeouts))
+	if late {
+		t.Timeouts.TCP = max(t.Timeouts.TCP-HedgeAfter, min(t.Timeouts.TCP, twoSYNs))
+	}
 	if t.Protocol == "" {
 		t.Protocol = "tcp"
 	}

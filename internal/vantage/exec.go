@@ -78,7 +78,7 @@ func (s *session) runPlan(ctx context.Context, c container, plan probe.Plan, beg
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.verb(ctx, c, in, begun, "run")
+	out, err := s.verb(ctx, c, in, begun, func() []string { return []string{"run"} })
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (s *session) runPlan(ctx context.Context, c container, plan probe.Plan, beg
 // verb runs one verb of the probe binary. A container that has just been created
 // is tried until it answers: the kubelet executes in it up to a second before its
 // status says that it runs. Its status still ends the wait when it cannot start.
-func (s *session) verb(ctx context.Context, c container, stdin []byte, begun func(), args ...string) ([]byte, error) {
+func (s *session) verb(ctx context.Context, c container, stdin []byte, begun func(), args func() []string) ([]byte, error) {
 	pace, refusals := time.Duration(0), 0
 	if c.starting != nil {
 		pace = firstTry - time.Since(c.starting.since)
@@ -104,7 +104,7 @@ func (s *session) verb(ctx context.Context, c container, stdin []byte, begun fun
 		ran := c.starting.runs()
 		stdout, stderr := &limited{max: maxStdout}, &limited{max: maxStderr, first: begun}
 		limit, cancel := context.WithTimeout(ctx, runLimit)
-		err := s.exec(limit, execCall{c.namespace, c.pod, c.name, append([]string{probeBinary}, args...), stdin, stdout, stderr})
+		err := s.exec(limit, execCall{c.namespace, c.pod, c.name, append([]string{probeBinary}, args()...), stdin, stdout, stderr})
 		cancel()
 		if err == nil {
 			return stdout.Bytes(), nil

@@ -12,11 +12,18 @@ import (
 )
 
 // denied says whether the API server or an admission plugin refused.
-func denied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+func denied(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || rbac(err)
+}
 
 // rbac says whether it was for lack of a permission, not by an admission plugin.
+// An exec's refusal comes as text alone.
 func rbac(err error) bool {
-	return apierrors.IsUnauthorized(err) || (apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "))
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	return apierrors.IsUnauthorized(err) || (strings.Contains(text, " cannot ") && (apierrors.IsForbidden(err) || strings.Contains(text, "is forbidden: User")))
 }
 
 // explain makes a Gap of a place that could not be used: what, why in the

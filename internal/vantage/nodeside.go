@@ -187,7 +187,9 @@ func (s *session) probeAgain(ctx context.Context) {
 }
 
 func (s *session) readNode(ctx context.Context, c container) (*model.NodeFacts, error) {
-	out, err := s.verb(ctx, c, nil, nil, "node", "--now", time.Now().UTC().Format(time.RFC3339Nano))
+	out, err := s.verb(ctx, c, nil, nil, func() []string {
+		return []string{"node", "--now", time.Now().UTC().Format(time.RFC3339Nano)}
+	})
 	if err != nil {
 		return nil, err
 	}

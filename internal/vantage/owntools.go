@@ -35,7 +35,11 @@ func (s *session) ownTools(ctx context.Context, live *corev1.Pod) []model.Observ
 		err := s.exec(ctx, execCall{live.Namespace, live.Name, target.Name, toolCommand(t), nil, out, out})
 		var exit utilexec.CodeExitError
 		if err != nil && !errors.As(err, &exit) {
-			s.gap(s.explain(what, ref, err, "create pods/exec in namespace "+live.Namespace))
+			g := s.explain(what, ref, err, "create pods/exec in namespace "+live.Namespace)
+			if strings.Contains(err.Error(), "executable file not found") || strings.Contains(err.Error(), "no such file or directory") {
+				g.Reason = "container " + target.Name + " has no shell"
+			}
+			s.gap(g)
 			return nil
 		}
 		o, ok := readTool(t, out.String())

@@ -51,7 +51,7 @@ func (s *session) podVantage(ctx context.Context) []model.Observation {
 		switch {
 		case err == nil:
 			return obs
-		case ctx.Err() != nil, errors.Is(err, errNoExec):
+		case ctx.Err() != nil, errors.Is(err, errNoExec), errors.Is(err, errPodGone):
 			return nil // no other way leads further
 		case errors.As(err, &start) && start.image():
 			return s.lastWay(ctx, live) // nor would a twin have the image
@@ -146,6 +146,9 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 	pl := place{model.VantagePod, ref, live.Spec.NodeName, w.via}
 	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantagePod, s.req.Facts), s.hedge(ctx))
 	if err != nil {
+		if s.gone(ctx, live) {
+			err = errPodGone
+		}
 		s.gap(s.failedRun(ctx, what, ref, c, err))
 		if rbac(err) {
 			return nil, errNoExec
@@ -160,6 +163,15 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 	return obs, nil
 }
 
+// gone says whether the pod that was entered is being deleted, or has made room for another of its name.
+func (s *session) gone(ctx context.Context, live *corev1.Pod) bool {
+	now, err := s.Kube.CoreV1().Pods(live.Namespace).Get(ctx, live.Name, metav1.GetOptions{})
+	if err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	return now.DeletionTimestamp != nil || now.UID != live.UID
+}
+
 func wayPermission(via, namespace string) string {
 	if via == ViaEphemeral {
 		return "patch pods/ephemeralcontainers in namespace " + namespace
@@ -167,12 +179,15 @@ func wayPermission(via, namespace string) string {
 	return "create pods in namespace " + namespace
 }
 
+// hedgeAfter is how long the pod's own probe may run before the other places start.
+const hedgeAfter = 500 * time.Millisecond
+
 // hedge wants the other places when the plan has run for a while without an
 // answer: a time-out is then waited for only once.
 func (s *session) hedge(ctx context.Context) func() {
 	return func() {
 		go func() {
-			t := time.NewTimer(probe.HedgeAfter)
+			t := time.NewTimer(hedgeAfter)
 			defer t.Stop()
 			select {
 			case <-t.C:
@@ -234,7 +249,7 @@ func (s *session) ephemeral(ctx context.Context, live *corev1.Pod) (container, e
 		return c, err
 	}
 	c.starting = s.watchStart(ctx, changed, containerName)
-	s.note("pod %s/%s now lists an ephemeral container %q: Kubernetes cannot remove it, its process ends by itself after %s without use, and podpath never adds a second one",
+	s.note("pod %s/%s now lists an ephemeral container %q, which Kubernetes cannot remove: its process ends by itself after %s without use, and podpath adds no second one to a pod",
 		live.Namespace, live.Name, containerName, s.req.EphemeralTTL)
 	return c, nil
 }
@@ -251,7 +266,7 @@ func (s *session) reuse(ctx context.Context, live *corev1.Pod, c container) (con
 			return c, &skipped{fmt.Sprintf("its ephemeral container %q has ended, and podpath adds no second one to a pod", containerName)}
 		}
 		if w := st.State.Waiting; w != nil && failures[w.Reason] {
-			return c, &startError{Reason: w.Reason, Message: w.Message}
+			return c, &skipped{fmt.Sprintf("its ephemeral container %q of an earlier run cannot start (%s), and podpath adds no second one to a pod", containerName, w.Reason)}
 		}
 	}
 	c.starting = s.watchStart(ctx, live, containerName) // another run has just added it
@@ -312,12 +327,19 @@ func running(p *corev1.Pod, name string) bool {
 	return slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.Name == name && c.State.Running != nil })
 }
 
+// runAsUser is the user that a container runs as; 0 is root or not known.
 func runAsUser(p *corev1.Pod, c *corev1.Container) int64 {
 	if c != nil && c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
 		return *c.SecurityContext.RunAsUser
 	}
 	if p.Spec.SecurityContext != nil && p.Spec.SecurityContext.RunAsUser != nil {
 		return *p.Spec.SecurityContext.RunAsUser
+	}
+	for _, st := range p.Status.ContainerStatuses {
+		// The image's own user, where the runtime tells it.
+		if c != nil && st.Name == c.Name && st.User != nil && st.User.Linux != nil {
+			return st.User.Linux.UID
+		}
 	}
 	return 0
 }

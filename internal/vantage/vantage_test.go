@@ -361,6 +361,37 @@ func TestPodGone(t *testing.T) {
 	}
 }
 
+func TestPodDeletedWhileProbed(t *testing.T) {
+	c := newCluster(livePod())
+	c.answer = func(call execCall, _ probe.Plan) model.Reason {
+		if call.pod == "web-1" {
+			c.CoreV1().Pods("shop").Delete(context.Background(), "web-1", metav1.DeleteOptions{})
+		}
+		return model.OK
+	}
+	req := request()
+	req.Vantages = req.Vantages[:1]
+	s := newSession(Clients{Kube: c}, req)
+	s.exec = func(ctx context.Context, call execCall) error {
+		c.run(ctx, call)
+		return utilexec.CodeExitError{Code: 137, Err: errors.New("killed")}
+	}
+	r := s.run(context.Background())
+	if !strings.Contains(gapsOf(r), "deleted meanwhile") || len(r.Gaps) != 1 || len(c.left(t)) > 0 {
+		t.Errorf("%s\nleft %v", gapsOf(r), c.left(t))
+	}
+}
+
+func TestEphemeralThatNeverStartedGivesWayToATwin(t *testing.T) {
+	p := livePod()
+	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: containerName}}}
+	p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: containerName, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}}}
+	r := newCluster(p).probe(t, context.Background(), request())
+	if !strings.HasPrefix(vias(r), "pod:twin") || !strings.Contains(gapsOf(r), "cannot start (ErrImagePull)") {
+		t.Errorf("%s\n%s", vias(r), gapsOf(r))
+	}
+}
+
 func TestEscalation(t *testing.T) {
 	c := newCluster(livePod())
 	req := request()
