@@ -215,7 +215,11 @@ func around[L metav1.ListInterface](ctx context.Context, r *reader, x resource, 
 				mu.Lock()
 				defer mu.Unlock()
 				complete = false
+				return
 			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.w.Read[x.kind+"/"+namespace] = true // whole for this namespace, whatever becomes of the others
 		})
 	}
 	work.Wait()
