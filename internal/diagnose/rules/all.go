@@ -25,6 +25,7 @@ func All() []diagnose.Rule {
 		firewallAKSFQDN,
 		firewallFQDN,
 		firewallNetworkRule,
+		firewallNoAddress,
 		firewallNoSNAT,
 		firewallResetsSNI,
 		forcedTunnel,

@@ -40,10 +40,7 @@ func reportStopped(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 		fw = stoppedFirewall(p) // it gave its address up, so the route points at nobody
 	}
 	switch {
-	case fw != nil && step.Decided.Part(1) == "" || fw != nil && step.Decided.Kind() == "routetable":
-		if fw.Allocated && step.Decided.Kind() == "firewall" {
-			return
-		}
+	case fw != nil && !fw.Allocated:
 		f := diagnose.Finding{
 			Subject:  model.NewRef("firewall", fw.Name),
 			Title:    fmt.Sprintf("Firewall %s is stopped", fw.Name),
@@ -108,7 +105,7 @@ func startMachine(p *diagnose.Pass, ref model.Ref) string {
 // itself, everybody behind it gets silence, and the host answers others.
 func reportSilent(p *diagnose.Pass) {
 	seen := p.Seen()
-	if seen == nil || !diagnose.Silence(seen) || seen.Failed != "tcp" || brokenAnywhere(p) || !p.External() {
+	if seen == nil || brokenAnywhere(p) || !p.External() {
 		return
 	}
 	subject, name := applianceOnWay(p)

@@ -36,11 +36,15 @@ func hostOf(o *model.Observation) string {
 	return o.Target
 }
 
+// untrusted is the complaint that an inspecting appliance's certificate raises.
+// Hosts with several certificates differ in issuers too, but not in that.
+var untrusted = result(model.CertUnknownCA, model.CertSelfSigned, model.CertIncomplete)
+
 // intercepted says that somebody between puts a certificate of its own in
 // front: this machine, outside, is shown one by another issuer for the same name.
 func intercepted(p *diagnose.Pass) (*model.Observation, bool) {
 	seen, here := p.Seen(), p.At(model.VantageHere)
-	if seen == nil || here == nil || len(seen.Certs) == 0 || len(here.Certs) == 0 || here.Failed == "tls" {
+	if seen == nil || !untrusted(seen) || here == nil || len(seen.Certs) == 0 || len(here.Certs) == 0 || here.Failed == "tls" {
 		return nil, false
 	}
 	return here, seen.Certs[0].Issuer != here.Certs[0].Issuer
