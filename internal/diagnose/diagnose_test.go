@@ -252,6 +252,10 @@ func TestSlow(t *testing.T) {
 	if got := RunWith(caseOf(o), nil, nil).Works; got != "slow" {
 		t.Errorf("works = %s, want slow", got)
 	}
+	o.Phases = append(o.Phases, model.Phase{Name: "tls", Result: model.OK, Duration: 2 * time.Second})
+	if got := RunWith(caseOf(o), nil, nil).Works; got != "true" {
+		t.Errorf("works = %s, want true: a busy machine is slow in every phase", got)
+	}
 }
 
 func TestNarrowed(t *testing.T) {

@@ -238,13 +238,20 @@ func (p *Pass) works() string {
 	return "true"
 }
 
-// slow says that the flow works and one of its phases took long.
+// slow says that the flow works and one of its phases took long, both by itself
+// and beside all the others: a busy machine is slow in all of them.
 func (p *Pass) slow() bool {
 	seen := p.Seen()
 	if seen == nil || Fails(seen) {
 		return false
 	}
-	return slices.ContainsFunc(seen.Phases, func(ph model.Phase) bool { return ph.Duration >= slowAfter })
+	total := time.Duration(0)
+	for _, ph := range seen.Phases {
+		total += ph.Duration
+	}
+	return slices.ContainsFunc(seen.Phases, func(ph model.Phase) bool {
+		return ph.Duration >= slowAfter && ph.Duration >= 3*(total-ph.Duration)
+	})
 }
 
 func (p *Pass) persistence() string {
