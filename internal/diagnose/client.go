@@ -105,6 +105,14 @@ func (p *Pass) Target() netip.AddrPort {
 // External says that the question leaves the cluster: its far side is not an
 // object of it.
 func (p *Pass) External() bool {
+	if p.view.external == nil {
+		yes := p.outside()
+		p.view.external = &yes
+	}
+	return *p.view.external
+}
+
+func (p *Pass) outside() bool {
 	switch p.Case.Question.To.Kind {
 	case "ip", "host", "url", "internet":
 	default:

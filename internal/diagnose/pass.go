@@ -30,6 +30,7 @@ type Pass struct {
 type view struct {
 	seen     *model.Observation
 	ways     []Way
+	external *bool // worked out once: it looks through all pods
 	findings []Finding
 	skipped  []Skip
 }
