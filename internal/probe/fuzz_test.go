@@ -38,7 +38,7 @@ func FuzzHTTP(f *testing.F) {
 		if w := answered(r, body, true, false, false); w == "" {
 			t.Error("nobody answered")
 		}
-		clockSkew(r.Header, time.Now())
+		clockSkew(r.Header, time.Now(), time.Now())
 	})
 }
 

@@ -30,7 +30,8 @@ const (
 func (a *attempt) ask(stream net.Conn, verified bool) {
 	// A failed certificate is the attempt's failure; what answers behind it is told all the same.
 	a.phase("http", func() (model.Reason, string) {
-		stream.SetDeadline(time.Now().Add(a.target.Timeouts.HTTP))
+		sent := time.Now()
+		stream.SetDeadline(sent.Add(a.target.Timeouts.HTTP))
 		if _, err := io.WriteString(stream, a.request()); err != nil {
 			return reasonOf(err), "while the request was sent"
 		}
@@ -39,7 +40,7 @@ func (a *attempt) ask(stream net.Conn, verified bool) {
 			return headerReason(err, a.target.Timeouts.HTTP)
 		}
 		defer answer.Body.Close()
-		a.obs.Clock = clockSkew(answer.Header, time.Now())
+		a.obs.Clock = clockSkew(answer.Header, sent, time.Now())
 		body, n, err := readBody(stream, answer.Body, a.target.MaxBody, a.target.Timeouts.Body)
 		a.obs.Bytes = n
 		a.obs.HTTP = &model.HTTPAnswer{
@@ -198,9 +199,10 @@ func keepHeaders(h http.Header) map[string]string {
 	return out
 }
 
-// clockSkew is the sender's clock minus the answer's. A Date is whole seconds,
-// cut off: on average half a second late. An answer from a cache is as old as its Age.
-func clockSkew(h http.Header, now time.Time) time.Duration {
+// clockSkew is the sender's clock minus the answer's; 0 if the Date is one that
+// a server with the sender's clock may have written between the request and the
+// answer. A Date is cut to whole seconds; an answer from a cache is as old as its Age.
+func clockSkew(h http.Header, sent, received time.Time) time.Duration {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil || date.Year() < 1990 || date.Year() > 2200 {
 		return 0
@@ -208,7 +210,13 @@ func clockSkew(h http.Header, now time.Time) time.Duration {
 	if age, err := strconv.Atoi(h.Get("Age")); err == nil && age > 0 && age < 1<<30 {
 		date = date.Add(time.Duration(age) * time.Second)
 	}
-	return now.Sub(date.Add(500 * time.Millisecond)).Round(time.Millisecond)
+	switch {
+	case date.Add(time.Second).Before(sent):
+		return sent.Sub(date.Add(500 * time.Millisecond)).Round(time.Millisecond)
+	case date.After(received):
+		return received.Sub(date).Round(time.Millisecond)
+	}
+	return 0
 }
 
 // Who sent an HTTP answer.

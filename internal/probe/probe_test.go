@@ -327,6 +327,22 @@ func TestRequestAndClock(t *testing.T) {
 	}
 }
 
+func TestClockSkew(t *testing.T) {
+	sent := time.Date(2026, 3, 1, 12, 0, 0, 900e6, time.UTC)
+	received := sent.Add(3 * time.Second)
+	for date, want := range map[string]time.Duration{
+		"Sun, 01 Mar 2026 12:00:00 GMT": 0, "Sun, 01 Mar 2026 12:00:03 GMT": 0, "Sun, 01 Mar 2026 13:00:03 GMT": -time.Hour + 900*time.Millisecond,
+		"Sun, 01 Mar 2026 11:00:00 GMT": time.Hour + 400*time.Millisecond, "": 0, "yesterday": 0,
+	} {
+		if got := clockSkew(http.Header{"Date": {date}}, sent, received); got != want {
+			t.Errorf("%s: %v, want %v", date, got, want)
+		}
+	}
+	if got := clockSkew(http.Header{"Date": {"Sun, 01 Mar 2026 11:00:00 GMT"}, "Age": {"3600"}}, sent, received); got != 0 {
+		t.Errorf("from a cache: %v", got)
+	}
+}
+
 // forward is a proxy for tests: CONNECT to one place, or a refusal.
 func forward(t *testing.T, to netip.AddrPort, refuse string) string {
 	at := listen(t, func(c net.Conn) {

@@ -136,6 +136,7 @@ func (a *attempt) tunnel(conn *wire) (model.Reason, string) {
 		host = t.Address.String()
 	}
 	to := net.JoinHostPort(strings.Trim(strings.TrimSuffix(host, "."), "[]"), strconv.Itoa(int(t.Port)))
+	sent := time.Now()
 	if _, err := io.WriteString(conn, "CONNECT "+to+" HTTP/1.1\r\nHost: "+to+"\r\nUser-Agent: podpath\r\n"+proxyAuthorization(a.proxy)+"\r\n"); err != nil {
 		return reasonOf(err), "while CONNECT was sent"
 	}
@@ -150,7 +151,7 @@ func (a *attempt) tunnel(conn *wire) (model.Reason, string) {
 	}
 	body, n, _ := readBody(conn, answer.Body, 4*keptBody, time.Second)
 	a.obs.Bytes = n
-	a.obs.Clock = clockSkew(answer.Header, time.Now())
+	a.obs.Clock = clockSkew(answer.Header, sent, time.Now())
 	who := AnsweredProxy
 	if answered(answer, body, false, false, true) == AnsweredFirewall {
 		who = AnsweredFirewall
