@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -36,27 +35,43 @@ func answerer(p *diagnose.Pass, o *model.Observation) string {
 	return ""
 }
 
-// statusMeanings is what a status says, by who may have sent it, from the
-// registry of status codes (RFC 9110) and from what filters are known to send.
-var statusMeanings = map[int]string{
-	400: "the request is malformed", 401: "credentials are missing or wrong", 403: "the request is understood and refused",
-	404: "there is no such resource", 405: "the resource does not take this method", 407: "a proxy demands credentials",
-	408: "the request came too slowly", 409: "the resource is in another state", 410: "the resource is gone", 413: "the body is too large",
-	421: "this server does not answer for that name", 426: "another protocol is required", 429: "too many requests", 431: "the headers are too large",
-	451: "refused for legal reasons (filters use it too)", 470: "Azure Firewall refuses plain HTTP by an application rule",
-	500: "the server failed while it handled the request", 501: "the server cannot do that", 502: "somebody between got no usable answer from the server behind it",
-	503: "the server is overloaded or down for maintenance, or nothing is behind it", 504: "somebody between waited too long for the server behind it",
-	511: "the network wants a login first",
+// statuses is what a status says, by its name in the registry of status codes
+// (RFC 9110 and its kin) and by what it means for the one who gets it. 470 is in
+// no registry: Azure Firewall made it up.
+var statuses = map[int]struct{ name, meaning string }{
+	400: {"Bad Request", "the request is malformed"},
+	401: {"Unauthorized", "credentials are missing or wrong"},
+	403: {"Forbidden", "the request is understood and refused"},
+	404: {"Not Found", "there is no such resource"},
+	405: {"Method Not Allowed", "the resource does not take this method"},
+	407: {"Proxy Authentication Required", "a proxy demands credentials"},
+	408: {"Request Timeout", "the request came too slowly"},
+	409: {"Conflict", "the resource is in another state"},
+	410: {"Gone", "the resource is gone"},
+	413: {"Content Too Large", "the body is too large"},
+	421: {"Misdirected Request", "this server does not answer for that name"},
+	426: {"Upgrade Required", "another protocol is required"},
+	429: {"Too Many Requests", "the client asks too often"},
+	431: {"Request Header Fields Too Large", "the headers are too large"},
+	451: {"Unavailable For Legal Reasons", "refused for legal reasons (filters use it too)"},
+	470: {"", "Azure Firewall refuses plain HTTP by an application rule"},
+	500: {"Internal Server Error", "the server failed while it handled the request"},
+	501: {"Not Implemented", "the server cannot do that"},
+	502: {"Bad Gateway", "somebody between got no usable answer from the server behind it"},
+	503: {"Service Unavailable", "the server is overloaded or down for maintenance, or nothing is behind it"},
+	504: {"Gateway Timeout", "somebody between waited too long for the server behind it"},
+	511: {"Network Authentication Required", "the network wants a login first"},
 }
 
 // statusText is "503 Service Unavailable: the server is overloaded …".
 func statusText(status int) string {
 	text := fmt.Sprint(status)
-	if name := http.StatusText(status); name != "" {
-		text += " " + name
+	s := statuses[status]
+	if s.name != "" {
+		text += " " + s.name
 	}
-	if meaning := statusMeanings[status]; meaning != "" {
-		text += ": " + meaning
+	if s.meaning != "" {
+		text += ": " + s.meaning
 	}
 	return text
 }
