@@ -133,9 +133,10 @@ func execError(err error, stderr string) error {
 	return err
 }
 
-// limited is a buffer that keeps the first max bytes and takes the rest in silence.
+// limited keeps the first max bytes and takes the rest in silence. It embeds no
+// buffer: io.Copy would use that one's ReadFrom, and no limit would hold.
 type limited struct {
-	bytes.Buffer
+	buf   bytes.Buffer
 	max   int
 	first func() // called at the first byte
 }
@@ -145,8 +146,12 @@ func (l *limited) Write(p []byte) (int, error) {
 		l.first()
 		l.first = nil
 	}
-	if room := l.max - l.Len(); room > 0 {
-		l.Buffer.Write(p[:min(room, len(p))])
+	if room := l.max - l.buf.Len(); room > 0 {
+		l.buf.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
+
+func (l *limited) Len() int       { return l.buf.Len() }
+func (l *limited) String() string { return l.buf.String() }
+func (l *limited) Bytes() []byte  { return l.buf.Bytes() }

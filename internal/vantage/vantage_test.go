@@ -477,6 +477,14 @@ func TestProbeThatFails(t *testing.T) {
 	}
 }
 
+func TestLimited(t *testing.T) {
+	begun := 0
+	l := &limited{max: 10, first: func() { begun++ }}
+	if _, err := io.Copy(l, strings.NewReader(strings.Repeat("x", 100))); err != nil || l.Len() != 10 || begun != 1 {
+		t.Errorf("%d bytes kept, begun %d times, %v", l.Len(), begun, err)
+	}
+}
+
 func TestEveryPodMeetsRestrictedSecurity(t *testing.T) {
 	s := newSession(Clients{}, request())
 	for _, p := range []*corev1.Pod{s.peerPod("peer", "a", "n", nil), s.nodePod("a", "n", nil), s.twinPod(livePod(), nil)} {
