@@ -24,13 +24,14 @@ demo: build lab-deps ## fresh machine → packages, build, lab, one broken flow 
 
 test: build lab-deps unit fuzz scenarios ## everything, the lab's scenarios included; what CI runs
 
-build: deps ## bin/podpath, bin/kubectl-podpath, bin/podpath-probe, bin/podpath-lab, bin/podpath-kube
+build: deps ## bin/podpath, bin/kubectl-podpath, bin/podpath-probe, bin/podpath-lab, bin/podpath-kube, bin/coredns
 	@$(STEP) "building podpath" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/podpath ./cmd/podpath
 	@ln -sf podpath bin/kubectl-podpath
 	@$(STEP) "building podpath-probe" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/podpath-probe ./cmd/podpath-probe
 	@$(STEP) "building podpath-lab" $(GOBUILD) -C lab -ldflags '-s -w' -o ../bin/ ./cmd/podpath-lab ./cmd/app
 	@$(STEP) "building Kubernetes $(KUBE_VERSION) (about 7 minutes the first time)" \
 		$(GOBUILD) -C lab/kube -ldflags '$(KUBE_LDFLAGS)' -o ../../bin/podpath-kube .
+	@$(STEP) "building CoreDNS" $(GOBUILD) -C lab/kube -ldflags '-s -w' -o ../../bin/coredns ./coredns
 
 unit: deps ## tests that need no root and no lab
 	@$(STEP) -v "unit tests: podpath" go test ./...

@@ -36,7 +36,7 @@ var everything = labels.Everything()
 type Options struct {
 	Home   home.Home
 	Plan   *plan.Plan
-	Bin    string  // folder of podpath-kube, app and podpath-probe
+	Bin    string  // folder of podpath-kube, coredns, app and podpath-probe
 	CA     *pki.CA // the authority that pods trust
 	Server string  // how this machine reaches the API server: https://127.0.0.1:PORT
 	Logf   func(format string, args ...any)
@@ -116,7 +116,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		return err
 	}
 	apiUp, imagesMade, nodesUp := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	var archives []string
+	var archive string
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return c.step("API server", func() error {
@@ -126,7 +126,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	})
 	g.Go(func() (err error) {
 		defer close(imagesMade)
-		archives, err = writeImages(c.o.Home.Path("images"), c.images)
+		archive, err = writeImages(c.o.Home.Path("images"), c.images)
 		return err
 	})
 	var nodes errgroup.Group
@@ -138,7 +138,7 @@ func (c *Cluster) start(ctx context.Context) error {
 			if err := wait(ctx, imagesMade); err != nil {
 				return err
 			}
-			if err := c.step("images on "+n.Name, func() error { return n.importImages(ctx, archives) }); err != nil {
+			if err := c.step("images on "+n.Name, func() error { return n.importImages(ctx, archive) }); err != nil {
 				return err
 			}
 			if err := wait(ctx, apiUp); err != nil {

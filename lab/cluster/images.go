@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"archive/tar"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -66,7 +65,7 @@ func images(bin string, ca *pki.CA) ([]image, error) {
 		}, base...)},
 		{PauseImage, []string{"/pause"}, "", []file{{name: "pause", mode: 0o755, from: filepath.Join(bin, "app")}}},
 		{DNSImage, []string{"/coredns"}, "", append([]file{
-			{name: "coredns", mode: 0o755, from: filepath.Join(bin, "podpath-kube")},
+			{name: "coredns", mode: 0o755, from: filepath.Join(bin, "coredns")},
 		}, base...)},
 	}
 	probe := filepath.Join(bin, "podpath-probe")
@@ -80,58 +79,95 @@ func images(bin string, ca *pki.CA) ([]image, error) {
 	return list, nil
 }
 
-// write stores the image as `docker save` does, which is what containerd imports.
-func (i image) write(w io.Writer) error {
-	var layer bytes.Buffer
-	if err := i.writeLayer(&layer); err != nil {
-		return fmt.Errorf("image %s: %w", i.name, err)
+// writeImages makes one archive of all images, as `docker save` does, which is what containerd imports.
+func writeImages(dir string, list []image) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
 	}
-	sum := sha256.Sum256(layer.Bytes())
+	f, err := os.Create(filepath.Join(dir, "images.tar"))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	archive := tar.NewWriter(f)
+	var manifest []any
+	for _, i := range list {
+		entry, err := i.write(archive, dir)
+		if err != nil {
+			return "", fmt.Errorf("image %s: %w", i.name, err)
+		}
+		manifest = append(manifest, entry)
+	}
+	data, err := json.Marshal(manifest)
+	if err != nil {
+		return "", err
+	}
+	if err := add(archive, "manifest.json", 0o644, data); err != nil {
+		return "", err
+	}
+	return f.Name(), errors.Join(archive.Close(), f.Close())
+}
+
+// write adds the image's layer and configuration to the archive and returns its line of the manifest.
+func (i image) write(archive *tar.Writer, dir string) (any, error) {
+	layer, err := os.CreateTemp(dir, "layer")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(layer.Name())
+	defer layer.Close()
+	sum := sha256.New()
+	if err := i.writeLayer(io.MultiWriter(layer, sum)); err != nil {
+		return nil, err
+	}
+	id := filepath.Base(i.entrypoint[0])
+	if err := copyIn(archive, file{name: id + ".tar", mode: 0o644, from: layer.Name()}); err != nil {
+		return nil, err
+	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux", "created": time.Unix(0, 0).UTC(),
 		"config": map[string]any{"Entrypoint": i.entrypoint, "User": i.user, "WorkingDir": "/"},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(sum[:])}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(sum.Sum(nil))}},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	manifest, err := json.Marshal([]map[string]any{{
-		"Config": "config.json", "RepoTags": []string{i.name}, "Layers": []string{"layer.tar"},
-	}})
-	if err != nil {
-		return err
-	}
-	out := tar.NewWriter(w)
-	for _, f := range []file{
-		{name: "layer.tar", content: layer.Bytes()}, {name: "config.json", content: config}, {name: "manifest.json", content: manifest},
-	} {
-		if err := add(out, f.name, 0o644, f.content); err != nil {
-			return err
-		}
-	}
-	return out.Close()
+	return map[string]any{"Config": id + ".json", "RepoTags": []string{i.name}, "Layers": []string{id + ".tar"}},
+		add(archive, id+".json", 0o644, config)
 }
 
 func (i image) writeLayer(w io.Writer) error {
 	layer := tar.NewWriter(w)
-	for _, dir := range []string{"tmp/"} {
-		if err := layer.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o1777}); err != nil {
-			return err
-		}
+	if err := layer.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}); err != nil {
+		return err
 	}
 	for _, f := range i.files {
-		content := f.content
-		if f.from != "" {
-			var err error
-			if content, err = os.ReadFile(f.from); err != nil {
-				return err
-			}
-		}
-		if err := add(layer, f.name, f.mode, content); err != nil {
+		if err := copyIn(layer, f); err != nil {
 			return err
 		}
 	}
 	return layer.Close()
+}
+
+// copyIn adds a file, whose content may be another file's.
+func copyIn(w *tar.Writer, f file) error {
+	if f.from == "" {
+		return add(w, f.name, f.mode, f.content)
+	}
+	from, err := os.Open(f.from)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: info.Size()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, from)
+	return err
 }
 
 func add(w *tar.Writer, name string, mode int64, content []byte) error {
@@ -140,24 +176,4 @@ func add(w *tar.Writer, name string, mode int64, content []byte) error {
 	}
 	_, err := w.Write(content)
 	return err
-}
-
-// writeImages makes the archive that each node imports.
-func writeImages(dir string, list []image) ([]string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, i := range list {
-		path := filepath.Join(dir, filepath.Base(i.entrypoint[0])+".tar")
-		f, err := os.Create(path)
-		if err != nil {
-			return nil, err
-		}
-		if err := errors.Join(i.write(f), f.Close()); err != nil {
-			return nil, err
-		}
-		paths = append(paths, path)
-	}
-	return paths, nil
 }

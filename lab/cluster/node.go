@@ -167,13 +167,8 @@ func (n *node) startRuntime(ctx context.Context, s *Supervisor) error {
 }
 
 // importImages gives the lab's images to the node's containerd.
-func (n *node) importImages(ctx context.Context, archives []string) error {
-	for _, a := range archives {
-		if err := n.space.run(ctx, "ctr", "--namespace=k8s.io", "images", "import", "--snapshotter=overlayfs", a); err != nil {
-			return fmt.Errorf("node %s: %w", n.Name, err)
-		}
-	}
-	return nil
+func (n *node) importImages(ctx context.Context, archive string) error {
+	return n.space.run(ctx, "ctr", "--namespace=k8s.io", "images", "import", "--snapshotter=overlayfs", archive)
 }
 
 // startKubelet starts the kubelet and kube-proxy; the API server answers by now.

@@ -11,8 +11,6 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/coredns/coredns/core/dnsserver"
-	"github.com/coredns/coredns/coremain"
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
@@ -27,27 +25,6 @@ import (
 	metricsserver "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
-
-	// The CoreDNS plugins that the Corefile of AKS uses, and those that its
-	// customisations use most.
-	_ "github.com/coredns/caddy/onevent"
-	_ "github.com/coredns/coredns/plugin/autopath"
-	_ "github.com/coredns/coredns/plugin/bind"
-	_ "github.com/coredns/coredns/plugin/cache"
-	_ "github.com/coredns/coredns/plugin/debug"
-	_ "github.com/coredns/coredns/plugin/errors"
-	_ "github.com/coredns/coredns/plugin/forward"
-	_ "github.com/coredns/coredns/plugin/health"
-	_ "github.com/coredns/coredns/plugin/hosts"
-	_ "github.com/coredns/coredns/plugin/kubernetes"
-	_ "github.com/coredns/coredns/plugin/loadbalance"
-	_ "github.com/coredns/coredns/plugin/log"
-	_ "github.com/coredns/coredns/plugin/loop"
-	_ "github.com/coredns/coredns/plugin/metrics"
-	_ "github.com/coredns/coredns/plugin/ready"
-	_ "github.com/coredns/coredns/plugin/reload"
-	_ "github.com/coredns/coredns/plugin/rewrite"
-	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func command(newCommand func() *cobra.Command) func() int {
@@ -64,7 +41,6 @@ var components = map[string]func() int{
 	"metrics-server": command(func() *cobra.Command {
 		return metricsserver.NewMetricsServerCommand(genericapiserver.SetupSignalHandler())
 	}),
-	"coredns": func() int { coremain.Run(); return 0 },
 }
 
 func main() {
@@ -85,13 +61,4 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(run())
-}
-
-// The order in which CoreDNS calls plugins is its own plugin.cfg's.
-func init() { dnsserver.Directives = directives }
-
-var directives = []string{
-	"root", "reload", "debug", "bind", "ready", "health", "prometheus", "errors", "log",
-	"cache", "rewrite", "autopath", "loadbalance", "template", "hosts", "kubernetes",
-	"loop", "forward", "on",
 }

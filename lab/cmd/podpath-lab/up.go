@@ -136,7 +136,7 @@ func check(bin string) error {
 	if len(packages) > 0 {
 		return fmt.Errorf("this machine lacks what a lab is made of: apt-get install -y --no-install-recommends %s", strings.Join(packages, " "))
 	}
-	for _, program := range []string{"podpath-kube", "app"} {
+	for _, program := range []string{"podpath-kube", "coredns", "app"} {
 		if _, err := os.Stat(filepath.Join(bin, program)); err != nil {
 			return fmt.Errorf("%w: make build", err)
 		}
