@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -85,6 +86,17 @@ func (p *Pass) Host() string {
 		return q.To.Addr.String()
 	}
 	return q.To.Name
+}
+
+// LookedUp is the name that the question's probe had to resolve: the proxy's,
+// when it goes through one.
+func (p *Pass) LookedUp() string {
+	if seen := p.Seen(); seen != nil && seen.Proxy != "" {
+		if u, err := url.Parse(seen.Proxy); err == nil && u.Hostname() != "" {
+			return u.Hostname()
+		}
+	}
+	return p.Host()
 }
 
 // Endpoint is host/NAME of the far side.

@@ -72,16 +72,21 @@ func (p *Pass) observations(v model.Vantage, purpose string) []*model.Observatio
 	return out
 }
 
+// worst is the first that failed. An IPv6 address that fails beside an IPv4 one
+// that works is passed over, as a client would.
 func worst(obs []*model.Observation) *model.Observation {
+	four := slices.ContainsFunc(obs, func(o *model.Observation) bool { return !Fails(o) && o.Address.Addr().Is4() })
 	for _, o := range obs {
-		if Fails(o) {
+		if Fails(o) && !(four && o.Address.Addr().Is6()) {
 			return o
 		}
 	}
-	if len(obs) == 0 {
-		return nil
+	for _, o := range obs {
+		if !Fails(o) {
+			return o
+		}
 	}
-	return obs[0]
+	return nil
 }
 
 // Fate is how the question's probe fared from a vantage.

@@ -7,7 +7,7 @@ import "github.com/podpath/podpath/internal/model"
 // server that got no answer itself says SERVFAIL.
 func Silence(o *model.Observation) bool {
 	switch o.Failed {
-	case "tcp":
+	case "tcp", "udp":
 		return o.Result == model.TimedOut
 	case "dns":
 		return o.Result == model.TimedOut || o.Result == model.ServFail
@@ -17,7 +17,7 @@ func Silence(o *model.Observation) bool {
 
 // Unanswered is Silence, or the sender's own kernel giving up on the way.
 func Unanswered(o *model.Observation) bool {
-	return Silence(o) || o.Failed == "tcp" && (o.Result == model.Unreachable || o.Result == model.NoRoute || o.Result == model.NotPermitted)
+	return Silence(o) || (o.Failed == "tcp" || o.Failed == "udp") && (o.Result == model.Unreachable || o.Result == model.NoRoute || o.Result == model.NotPermitted)
 }
 
 // CutOff is a connection that stood and was then reset, closed or left hanging

@@ -47,6 +47,7 @@ func All() []diagnose.Rule {
 		policyDenies,
 		proxy5xx,
 		proxyAuthRequired,
+		proxyDown,
 		proxyNotUsed,
 		rateLimited,
 		routeBlackhole,

@@ -36,7 +36,7 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 		if len(servers) == 0 || clusterDNSFails(p) {
 			return
 		}
-		for _, f := range forwards(p, p.Host()) {
+		for _, f := range forwards(p, p.LookedUp()) {
 			reportUpstream(p, customDNS, f.addrs, fmt.Sprintf("ConfigMap coredns-custom, %s: %s", f.key, f.line))
 			return // what is written for the name there wins over the VNet's servers
 		}

@@ -34,9 +34,9 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 		if seen == nil || seen.Failed != "dns" || (seen.Result != model.NXDomain && seen.Result != model.NoData) {
 			return
 		}
-		host := p.Host()
+		host := p.LookedUp()
 		f := diagnose.Finding{
-			Subject: p.Endpoint(),
+			Subject: model.NewRef("host", host),
 			Title:   fmt.Sprintf("The name %s does not exist", host),
 			Summary: "The name servers answer, and say that there is no such name; the way to them works.",
 		}
