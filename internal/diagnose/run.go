@@ -166,6 +166,7 @@ func (p *Pass) result(catalogue []Rule) Result {
 	res := Result{Works: p.works(), Persistence: p.persistence(), Skipped: p.view.skipped, Causes: []Finding{}}
 	found := p.view.findings
 	if res.Works == "true" {
+		res.Persistence = "none"
 		found = slices.DeleteFunc(slices.Clone(found), func(f Finding) bool { return !ruleOf(catalogue, f.Rule).EvenIfItWorks })
 		res.Disagreements = p.surprises()
 	}
