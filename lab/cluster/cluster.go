@@ -48,6 +48,7 @@ type Options struct {
 type Cluster struct {
 	o      Options
 	super  *Supervisor
+	life   context.Context // of the lab, beyond Start
 	creds  *credentials
 	cp     *Space
 	nodes  []*node
@@ -63,6 +64,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if c.o.Logf == nil {
 		c.o.Logf = log.Printf
 	}
+	c.life = ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() { // a process that ends is told at once, not when the wait for it has timed out
@@ -305,7 +307,7 @@ func (c *Cluster) workloads(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.masquerade(ctx, c.typed); err != nil {
+	if err := c.masquerade(c.life, c.typed); err != nil { // its watch goes on when all is up
 		return fmt.Errorf("ip-masq-agent: %w", err)
 	}
 	return await(ctx, time.Minute, func() error { return c.available(ctx) })

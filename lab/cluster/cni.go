@@ -3,6 +3,9 @@ package cluster
 import (
 	"encoding/json"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/podpath/podpath/lab/plan"
 )
@@ -67,4 +70,41 @@ func localCIDR(t plan.Topology) string {
 		return plan.VNetPrefix.String()
 	}
 	return plan.PodCIDR.String()
+}
+
+const (
+	cniDir    = "/etc/cni/bin" // on a node
+	debianCNI = "/usr/lib/cni"
+)
+
+// keepForwarding wraps a plugin that switches IP forwarding on with every pod.
+// Azure's does not: a node on which somebody has switched it off stays broken,
+// however many pods come. The lock keeps two calls from undoing each other.
+const keepForwarding = `#!/bin/sh
+exec 9>/run/cni.lock
+flock 9
+read -r was </proc/sys/net/ipv4/ip_forward
+` + debianCNI + `/%s 9>&-
+code=$?
+[ "$was" = 1 ] || echo "$was" >/proc/sys/net/ipv4/ip_forward
+exit $code
+`
+
+// cniPlugins fills a node's folder of plugins.
+func cniPlugins() error {
+	if err := os.MkdirAll(cniDir, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"host-local", "portmap", "loopback"} {
+		if err := os.Symlink(filepath.Join(debianCNI, name), filepath.Join(cniDir, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"ptp", "bridge"} {
+		script := strings.ReplaceAll(keepForwarding, "%s", name)
+		if err := os.WriteFile(filepath.Join(cniDir, name), []byte(script), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -110,7 +110,7 @@ disabled_plugins = [
   restrict_oom_score_adj = true # without CAP_SYS_RESOURCE runc may not lower it
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "` + cniDir + `"
     conf_dir = "/etc/cni/net.d"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"

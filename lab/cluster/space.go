@@ -174,7 +174,7 @@ func (n nodeFiles) etc() error {
 			return err
 		}
 	}
-	return nil
+	return cniPlugins()
 }
 
 // overlay makes dir writable without its changes being seen elsewhere.
