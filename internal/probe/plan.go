@@ -108,12 +108,13 @@ var DefaultTimeouts = Timeouts{
 	HTTP: 6 * time.Second, Body: 2500 * time.Millisecond, UDP: 1500 * time.Millisecond,
 }
 
-// Targets that start late end early, so that no control outlasts the question;
-// whether a dead neighbour or a filter is to blame, the question itself tells.
-const (
-	elsewhereTCP = 2500 * time.Millisecond // the question from other places
-	twoSYNs      = 1200 * time.Millisecond // the least: one may be lost
-)
+// twoSYNs is the connect limit of controls, and of the question from other
+// places: long enough for a first packet that is lost. Only the question from the
+// pod itself must tell a dead neighbour from a filter.
+const twoSYNs = 1400 * time.Millisecond
+
+// elsewhere are the limits of the question from other places.
+var elsewhere = Timeouts{TCP: twoSYNs, TLS: 2500 * time.Millisecond}
 
 // HedgeAfter is how long the question may hang before the targets that wait for trouble start.
 const HedgeAfter = 700 * time.Millisecond
@@ -216,7 +217,7 @@ func (t Target) filled(p *Plan) Target {
 	late := t.When != Always && t.Timeouts.TCP == 0
 	t.Timeouts = t.Timeouts.or(p.Timeouts.or(DefaultTimeouts))
 	if late {
-		t.Timeouts.TCP = max(t.Timeouts.TCP-HedgeAfter, min(t.Timeouts.TCP, twoSYNs))
+		t.Timeouts.TCP = min(t.Timeouts.TCP, twoSYNs)
 	}
 	if t.Protocol == "" {
 		t.Protocol = "tcp"

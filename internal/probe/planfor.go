@@ -234,8 +234,8 @@ func caFiles(env map[string]string) []string {
 func (p Plan) For(v model.Vantage, f Facts) Plan {
 	out := p
 	out.Targets = nil
-	if v != model.VantagePod && v != model.VantageHere && out.Timeouts.TCP == 0 {
-		out.Timeouts.TCP = elsewhereTCP
+	if v != model.VantagePod {
+		out.Timeouts = p.Timeouts.or(elsewhere.or(DefaultTimeouts))
 	}
 	for _, t := range p.Targets {
 		switch t.Purpose {

@@ -62,7 +62,7 @@ const (
 	maxStdout = 16 << 20
 	maxStderr = 8 << 10
 	runLimit  = 30 * time.Second // of one verb, once its container is up
-	firstTry  = 300 * time.Millisecond
+	firstTry  = 400 * time.Millisecond
 	nextTry   = 150 * time.Millisecond
 )
 

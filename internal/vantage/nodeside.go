@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
 )
 
 // maker makes the pod of one place in a namespace, below an owner.
@@ -154,7 +155,8 @@ func (s *session) node(ctx context.Context) {
 	}
 	c.starting = nil
 	var wg sync.WaitGroup
-	wg.Go(func() { s.probeAgain(ctx) })
+	read := time.Now()
+	wg.Go(func() { s.probeAgain(ctx, read) })
 	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantageNode, s.req.Facts), nil)
 	if err != nil && !s.unwanted(ctx) {
 		s.gap(s.failedRun(ctx, what, ref, c, err))
@@ -172,18 +174,32 @@ func (s *session) node(ctx context.Context) {
 
 // probeAgain makes sure that the pod's probe fails once more between the two
 // readings: it may have been over before the first.
-func (s *session) probeAgain(ctx context.Context) {
+func (s *session) probeAgain(ctx context.Context, read time.Time) {
+	var obs []model.Observation
 	select {
-	case <-s.podSeen:
+	case obs = <-s.podSeen:
 	case <-ctx.Done():
 		return
 	}
 	s.mu.Lock()
-	recheck, fine := s.recheck, questionOK(s.result.Observations, model.VantagePod)
+	recheck, begun := s.recheck, s.begun
 	s.mu.Unlock()
-	if recheck != nil && !fine {
-		recheck(ctx)
+	if recheck == nil || questionOK(obs) || stillSending(obs, read.Sub(begun)) {
+		return
 	}
+	recheck(ctx)
+}
+
+// lastSYN is when the kernel sends the last SYN that a connect of the question
+// waits for; it sends one a second at most.
+const lastSYN = 3 * time.Second
+
+// stillSending says whether a connect that timed out sent another SYN later than so long after it began.
+func stillSending(obs []model.Observation, after time.Duration) bool {
+	return after < lastSYN-300*time.Millisecond && slices.ContainsFunc(obs, func(o model.Observation) bool {
+		p := o.PhaseOf("tcp")
+		return o.Purpose == probe.PurposeQuestion && p != nil && p.Result == model.TimedOut && p.Duration > lastSYN
+	})
 }
 
 func (s *session) readNode(ctx context.Context, c container) (*model.NodeFacts, error) {

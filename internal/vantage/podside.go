@@ -26,9 +26,13 @@ type way struct {
 }
 
 // podVantage probes from the failing pod, by the first way that is open, and
-// says whether the other places are wanted.
-func (s *session) podVantage(ctx context.Context) []model.Observation {
-	defer s.wantOthersUnlessOK()
+// wants the other places unless the question was answered well.
+func (s *session) podVantage(ctx context.Context) (obs []model.Observation) {
+	defer func() {
+		if !questionOK(obs) {
+			s.wantOthers()
+		}
+	}()
 	if !s.wants(model.VantagePod) || s.req.Pod == nil || s.req.Via == ViaNone {
 		return nil
 	}
@@ -68,21 +72,11 @@ func (s *session) lastWay(ctx context.Context, live *corev1.Pod) []model.Observa
 	return nil
 }
 
-// wantOthersUnlessOK escalates unless the question was answered well.
-func (s *session) wantOthersUnlessOK() {
-	s.mu.Lock()
-	fine := questionOK(s.result.Observations, model.VantagePod)
-	s.mu.Unlock()
-	if !fine {
-		s.wantOthers()
-	}
-}
-
-// questionOK says whether every address of the question answered from a place.
-func questionOK(obs []model.Observation, v model.Vantage) bool {
+// questionOK says whether every address of the question answered.
+func questionOK(obs []model.Observation) bool {
 	some := false
 	for _, o := range obs {
-		if o.Vantage == v && o.Purpose == probe.PurposeQuestion {
+		if o.Purpose == probe.PurposeQuestion {
 			if o.Result != model.OK {
 				return false
 			}
@@ -186,6 +180,9 @@ const hedgeAfter = 500 * time.Millisecond
 // answer: a time-out is then waited for only once.
 func (s *session) hedge(ctx context.Context) func() {
 	return func() {
+		s.mu.Lock()
+		s.begun = time.Now()
+		s.mu.Unlock()
 		go func() {
 			t := time.NewTimer(hedgeAfter)
 			defer t.Stop()

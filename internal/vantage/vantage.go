@@ -133,8 +133,8 @@ type session struct {
 
 	escalate     chan struct{} // closed when the other places are wanted
 	escalateOnce sync.Once
-	counted      chan struct{} // closed when the node's counters have been read
 	podSeen      chan []model.Observation
+	begun        time.Time             // when the pod's own probe began
 	recheck      func(context.Context) // asks the question again from the pod
 }
 
@@ -145,7 +145,7 @@ func newSession(c Clients, req Request) *session {
 	req.defaults()
 	s := &session{
 		Clients: c, req: req, id: strings.ToLower(rand.Text()[:8]), owners: map[string]*owner{},
-		escalate: make(chan struct{}), counted: make(chan struct{}), podSeen: make(chan []model.Observation, 1),
+		escalate: make(chan struct{}), podSeen: make(chan []model.Observation, 1),
 	}
 	s.exec = s.remoteExec
 	s.result.NodeFacts = map[string]*model.NodeFacts{}
