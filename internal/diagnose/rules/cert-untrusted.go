@@ -22,7 +22,7 @@ Mend it by trusting the authority in the client (mount its certificate; SSL_CERT
 public one. Switching verification off mends nothing.
 `,
 	Hop:    model.HopTLS,
-	Covers: []string{"tls-self-signed", "cp-webhook-tls-mismatch"},
+	Covers: []string{"tls-self-signed"},
 	Needs:  []string{"probe"},
 	Sees:   result(model.CertSelfSigned, model.CertUnknownCA),
 	Run: func(p *diagnose.Pass) {

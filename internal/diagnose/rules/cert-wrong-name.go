@@ -21,7 +21,7 @@ address that now belongs to somebody else shows that somebody's certificate; the
 Mend it by asking by a name that the certificate covers, or by adding the name to the certificate.
 `,
 	Hop:    model.HopTLS,
-	Covers: []string{"tls-hostname-mismatch", "svc-externalname-host-mismatch"},
+	Covers: []string{"tls-hostname-mismatch"},
 	Needs:  []string{"probe"},
 	Under:  []string{"hardcoded-address"},
 	Sees:   result(model.CertWrongName),

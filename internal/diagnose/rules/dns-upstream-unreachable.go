@@ -23,7 +23,7 @@ Mend it by starting that DNS server or opening the way to it; or by pointing the
 Nodes take new DNS servers of the VNet over when they are restarted or renew their lease.
 `,
 	Hop:    model.HopDNS,
-	Covers: []string{"dns-upstream-unreachable", "dns-vnet-dns-change-not-propagated"},
+	Covers: []string{"dns-upstream-unreachable"},
 	Needs:  []string{"probe", "vnet", "configmap"},
 	Under:  []string{"coredns-down", "nsg-denies", "policy-denies", "ip-forward-off", "rp-filter-strict", "masquerade-missing", "forward-policy-drop", "route-node-missing", "route-table-not-associated", "route-blackhole", "route-wrong-next-hop"},
 	Sees:   dnsFailed,

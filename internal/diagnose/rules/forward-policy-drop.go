@@ -23,7 +23,7 @@ node and the pods of another node work, forwarding is on, and nothing that was r
 Mend it by accepting the pods' range in the FORWARD chain, or by taking away what set the policy.
 `,
 	Hop:        model.HopNodeKernel,
-	Covers:     []string{"nk-forward-policy-drop", "nk-single-node-fault"},
+	Covers:     []string{"nk-forward-policy-drop"},
 	Needs:      []string{"nodefacts", "probe:node", "probe:other-node"},
 	Sees:       diagnose.Unanswered,
 	LastResort: true,

@@ -20,7 +20,7 @@ answers others well. 407 comes from a proxy, 429 is a rate limit, 470 is Azure F
 Mend the request: its path, its credentials, its method.
 `,
 	Hop:    model.HopHTTP,
-	Covers: []string{"endpoint-404", "endpoint-public-access-disabled"},
+	Covers: []string{"endpoint-404"},
 	Needs:  []string{"probe"},
 	Under:  []string{"egress-address-refused", "proxy-auth-required", "rate-limited"},
 	Run: func(p *diagnose.Pass) {

@@ -23,7 +23,7 @@ pods hits other nodes' packets to it. An NSG or a route that drops hits the node
 Mend it with sysctl, keep it in /etc/sysctl.d, and find what resets it.
 `,
 	Hop:    model.HopNodeKernel,
-	Covers: []string{"nk-ip-forward-off", "nk-single-node-fault"},
+	Covers: []string{"nk-ip-forward-off"},
 	Needs:  []string{"nodefacts"},
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {

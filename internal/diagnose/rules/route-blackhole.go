@@ -24,7 +24,7 @@ Mend it by giving the route the next hop that was meant (the firewall's address,
 the next best route decides.
 `,
 	Hop:    model.HopRoute,
-	Covers: []string{"route-udr-default-none", "route-intra-vnet-udr"},
+	Covers: []string{"route-udr-default-none"},
 	Needs:  []string{"routetable", "subnet"},
 	Under:  []string{"proxy-not-used"},
 	Sees:   diagnose.Silence,
