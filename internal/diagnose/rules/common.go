@@ -57,7 +57,7 @@ func to(p *diagnose.Pass) string {
 	return fmt.Sprintf("%s (%s)", host, target)
 }
 
-// flowText is "tcp 10.244.0.7 → 203.0.113.10:443" of the packet at a step.
+// flowText is "tcp 10.244.0.7 → 198.51.100.10:443" of the packet at a step.
 func flowText(f model.Flow) string {
 	if f.DstPort == 0 {
 		return fmt.Sprintf("%s %s → %s", f.Protocol, f.Src, f.Dst)

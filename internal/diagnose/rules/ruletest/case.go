@@ -31,7 +31,7 @@ type Spec struct {
 type Ask struct {
 	From     string `json:"from"` // default shop/deploy/checkout
 	To       string `json:"to"`   // default https://api.partner.test
-	Dst      string `json:"dst"`  // where it leads; default 203.0.113.10 and the question's port
+	Dst      string `json:"dst"`  // where it leads; default 198.51.100.10 and the question's port
 	Host     string `json:"host"`
 	Address  string `json:"address"`
 	Protocol string `json:"protocol"`
@@ -279,7 +279,7 @@ func (s *Spec) destination(c *model.Case) (netip.AddrPort, error) {
 	case q.To.Addr.IsValid():
 		return netip.AddrPortFrom(q.To.Addr, port), nil
 	}
-	return netip.AddrPortFrom(addr("203.0.113.10"), port), nil
+	return netip.AddrPortFrom(addr("198.51.100.10"), port), nil
 }
 
 // sender is the pod or node that the question starts from.
