@@ -58,7 +58,7 @@ type Cluster struct {
 	dynamic dynamic.Interface
 }
 
-// Start brings the cluster up and returns when all of it is ready.
+// Start brings the cluster up and returns when all of it is ready but for its metrics.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
 	c := &Cluster{o: o, super: NewSupervisor(ctx, o.Home.Log)}
 	if c.o.Logf == nil {
@@ -173,7 +173,6 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	after("CoreDNS and workloads", c.workloads, apiUp)
 	after("scheduler", c.startScheduler, nodesUp)
-	after("metrics-server", c.metrics, nodesUp)
 	return g.Wait()
 }
 
@@ -345,8 +344,13 @@ func (c *Cluster) startScheduler(context.Context) error {
 	return c.kube("kube-scheduler", args...)
 }
 
-// metrics starts metrics-server as soon as there are kubelets to read: it reads
-// them twice, ten seconds apart, before it is ready and the API server is told of it.
+// Metrics starts metrics-server and waits until `kubectl top` has an answer.
+// It comes last: metrics-server reads every node and pod twice, ten seconds
+// apart, before it is ready, and pods that it missed the first time cost it ten more.
+func (c *Cluster) Metrics(ctx context.Context) error {
+	return c.step("metrics-server", func() error { return c.metrics(ctx) })
+}
+
 func (c *Cluster) metrics(ctx context.Context) error {
 	if err := c.kube("metrics-server", c.creds.metricsServer()...); err != nil {
 		return err

@@ -114,7 +114,11 @@ func (d *daemon) start(ctx context.Context) error {
 		return err
 	}
 	d.world.follow(c)
-	return d.writeEnv(ca, c)
+	if err := d.writeEnv(ca, c); err != nil {
+		return err
+	}
+	d.board.change(func(s *Status) { s.State = Usable })
+	return c.Metrics(ctx)
 }
 
 // writeEnv stores the environment in which kubectl, the Azure tools and podpath find the lab.
@@ -163,7 +167,7 @@ func (d *daemon) status() Status {
 }
 
 func (d *daemon) serve(host string, spec map[string]any) (string, error) {
-	if s := d.board.read(); s.State != Ready {
+	if s := d.board.read(); s.State != Ready && s.State != Usable {
 		return "", fmt.Errorf("lab %s is %s", s.Lab, s.State)
 	}
 	undo, err := d.world.internet.Serve(host, spec)

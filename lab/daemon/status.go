@@ -18,6 +18,7 @@ type Part struct {
 // States of a lab.
 const (
 	Starting = "starting"
+	Usable   = "usable" // all is there but the first metrics
 	Ready    = "ready"
 	Failed   = "failed"
 )

@@ -27,6 +27,7 @@ func upCommand() *cobra.Command {
 	name := nameFlag(cmd)
 	var file string
 	var flags plan.Topology
+	var quick bool
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "", "topology or scenario file (- for standard input)")
 	f.StringVar(&flags.CNI, "cni", "", "kubenet, azure-node-subnet, azure-pod-subnet or azure-overlay (the default)")
@@ -34,6 +35,7 @@ func upCommand() *cobra.Command {
 	f.StringVar(&flags.Policy, "policy", "", "none (the default) or enforced")
 	f.StringVar(&flags.KubeProxy, "kube-proxy", "", "nftables (the default) or iptables")
 	f.IntVar(&flags.Nodes, "nodes", 0, "1 to 5 (default 2)")
+	f.BoolVar(&quick, "quick", false, "do not wait for the first metrics (kubectl top), which take ten seconds more")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		h, err := home.Of(*name)
 		if err != nil {
@@ -43,7 +45,7 @@ func upCommand() *cobra.Command {
 		if err != nil {
 			return exitError{2, err}
 		}
-		return up(cmd.Context(), cmd.OutOrStdout(), h, t)
+		return up(cmd.Context(), cmd.OutOrStdout(), h, t, quick)
 	}
 	return cmd
 }
@@ -144,7 +146,7 @@ func check(bin string) error {
 	return nil
 }
 
-func up(ctx context.Context, out io.Writer, h home.Home, t plan.Topology) error {
+func up(ctx context.Context, out io.Writer, h home.Home, t plan.Topology, quick bool) error {
 	bin, err := binDir()
 	if err != nil {
 		return err
@@ -171,7 +173,7 @@ func up(ctx context.Context, out io.Writer, h home.Home, t plan.Topology) error 
 	if err := spawn(h, bin); err != nil {
 		return err
 	}
-	err = follow(ctx, out, h)
+	err = follow(ctx, out, h, quick)
 	if ctx.Err() != nil {
 		fmt.Fprintln(out, "interrupted: taking the lab down")
 		return errors.Join(ctx.Err(), h.Down())
@@ -210,7 +212,7 @@ func spawn(h home.Home, bin string) error {
 }
 
 // follow prints each part as it is done, until the lab is ready or has failed.
-func follow(ctx context.Context, out io.Writer, h home.Home) error {
+func follow(ctx context.Context, out io.Writer, h home.Home, quick bool) error {
 	client, start := daemon.Dial(h), time.Now()
 	told := map[string]bool{}
 	for answered := start; ; {
@@ -225,7 +227,7 @@ func follow(ctx context.Context, out io.Writer, h home.Home) error {
 			}
 		}
 		switch {
-		case err == nil && s.State == daemon.Ready:
+		case err == nil && (s.State == daemon.Ready || quick && s.State == daemon.Usable):
 			fmt.Fprintf(out, "%6.1fs  ready: eval \"$(podpath-lab env%s)\", then kubectl get pods -A\n", time.Since(start).Seconds(), nameOption(h))
 			return nil
 		case err == nil && s.State == daemon.Failed:
