@@ -172,7 +172,7 @@ func (f *cloudFake) world() *model.World {
 }
 
 func (f *cloudFake) options() Options {
-	return Options{Credential: token{}, Transport: f.Client(), CallTimeout: 2 * time.Second, Timeout: 10 * time.Second}
+	return Options{Credential: token{}, Transport: f.Client(), CallTimeout: 30 * time.Second, Timeout: time.Minute}
 }
 
 // env names the fake as a cloud of its own, the way Azure's tools take one.
@@ -291,7 +291,7 @@ func TestCollectWithFaults(t *testing.T) {
 		{"not JSON", rt, answer(200, `<html>`), "malformed answer: not JSON at byte", "routetable", true},
 		{"wrong type", rt, answer(200, `{"id":"`+rt+`","properties":{"routes":[{"name":"x","properties":{"nextHopIpAddress":[1]}}]}}`), "malformed answer: properties.routes[0].properties.nextHopIpAddress: want a string, got a list", "routetable", true},
 		{"no object", rt, answer(200, `[]`), "malformed answer", "routetable", true},
-		{"hanging", rt, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timed out after 500ms", "routetable", true},
+		{"hanging", rt, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timed out after 3s", "routetable", true},
 		{"list forbidden", clusters, answer(403, forbidden), "", "", true},
 		{"list nextLink elsewhere", testSet + "/networkInterfaces", answer(200, `{"value":[],"nextLink":"https://evil.example/x"}`), "network interfaces of scale set of aks-pool-vmss |  | malformed answer: nextLink leads to another host", "nic", true},
 		{"list without value", testSet + "/networkInterfaces", answer(200, `{}`), "malformed answer: value: want a list", "nic", true},
@@ -301,7 +301,11 @@ func TestCollectWithFaults(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := newCloud(t)
 			f.fail(test.path, test.fault)
-			w := collectFrom(t, f, func(o *Options) { o.CallTimeout = 500 * time.Millisecond })
+			w := collectFrom(t, f, func(o *Options) {
+				if test.name == "hanging" {
+					o.CallTimeout = 3 * time.Second
+				}
+			})
 			if got := gapText(w); !strings.Contains(got, test.gap) {
 				t.Errorf("gaps:\n%s\nwant among them: %s", got, test.gap)
 			}

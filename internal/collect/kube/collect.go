@@ -122,6 +122,9 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	if len(found.to) == 0 {
 		found.to = inCluster(w, q.To, o.namespace(q.From))
 	}
+	if len(found.from) == 0 && q.From.Addr.IsValid() { // no pod has this address; a node may
+		found.from = slices.DeleteFunc(inCluster(w, model.Endpoint{Addr: q.From.Addr}, ""), func(r model.Ref) bool { return r.Kind() == "service" })
+	}
 	return found.who(w), ctx.Err()
 }
 

@@ -250,6 +250,15 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestFromAddress(t *testing.T) {
+	for address, want := range map[string]model.Ref{"10.244.0.8": "pod/data/db-0", "10.0.0.4": "node/n1", "10.9.9.9": "", "10.100.0.9": ""} {
+		from, err := Collect(t.Context(), fake.NewClientset(cluster()...), Options{}, ask(model.Endpoint{Kind: "ip", Addr: netip.MustParseAddr(address)}, model.Endpoint{Kind: "host", Host: "x.example"}), &model.World{})
+		if err != nil || from.Ref() != want {
+			t.Errorf("%s is %q, want %q; %v", address, from.Ref(), want, err)
+		}
+	}
+}
+
 func TestAmbiguous(t *testing.T) {
 	objects := append(cluster(), &appsv1.StatefulSet{ObjectMeta: meta("shop", "twin")}, &appsv1.Deployment{ObjectMeta: meta("shop", "twin")})
 	_, err := Resolve(t.Context(), fake.NewClientset(objects...), &model.World{}, model.Endpoint{Namespace: "shop", Name: "twin"}, Options{})

@@ -162,7 +162,7 @@ func TestFaultsOfOneKind(t *testing.T) {
 		{"403", func(w http.ResponseWriter, r *http.Request) { status(w, 403, "Forbidden") }, "403 Forbidden"},
 		{"401", func(w http.ResponseWriter, r *http.Request) { status(w, 401, "Unauthorized") }, "401 Unauthorized: the token was not accepted or has expired"},
 		{"500", func(w http.ResponseWriter, r *http.Request) { status(w, 500, "InternalError") }, "said so"},
-		{"hanging", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timed out after 300ms"},
+		{"hanging", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timed out after 2s"},
 		{"429 for long", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "3600")
 			status(w, 429, "TooManyRequests")
@@ -175,7 +175,11 @@ func TestFaultsOfOneKind(t *testing.T) {
 			for _, path := range []string{"", "namespaces/shop/", "namespaces/kube-system/"} {
 				s.answers["/apis/networking.k8s.io/v1/"+path+"networkpolicies"] = test.answer
 			}
-			w, from, err := s.collect(t, Options{CallTimeout: 300 * time.Millisecond})
+			o := Options{CallTimeout: time.Minute}
+			if test.name == "hanging" || test.name == "429 for long" {
+				o.CallTimeout = 2 * time.Second
+			}
+			w, from, err := s.collect(t, o)
 			if err != nil || from.Pod == nil {
 				t.Fatal(err)
 			}
