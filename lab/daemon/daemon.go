@@ -142,8 +142,6 @@ func (d *daemon) writeEnv(ca *pki.CA, c *cluster.Cluster) error {
 		{Name: "PODPATH_LAB", Value: d.home.Lab},
 		{Name: "KUBECONFIG", Value: c.Kubeconfig()},
 		{Name: "SSL_CERT_FILE", Value: bundle},
-		// A folder of certificates that the surroundings name would be read beside the bundle, or instead of it.
-		{Name: "SSL_CERT_DIR", Value: filepath.Dir(bundle)},
 		{Name: "PATH", Value: d.bin + ":" + tools + ":" + os.Getenv("PATH")},
 	}
 	if c.HasProbe() {

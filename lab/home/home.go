@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/podpath/podpath/lab/plan"
@@ -158,7 +159,11 @@ func (h Home) Environ() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	environ := os.Environ()
+	// A name stands once: of two, a shell takes the last and a Go program the first.
+	environ := slices.DeleteFunc(os.Environ(), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return slices.ContainsFunc(vars, func(v Var) bool { return v.Name == name })
+	})
 	for _, v := range vars {
 		environ = append(environ, v.Name+"="+v.Value)
 	}
