@@ -382,6 +382,9 @@ func (b *bench) question(ctx context.Context, l *Lab, s *Scenario, q Question) (
 	ctx, cancel := context.WithTimeout(ctx, askTime+q.For)
 	defer cancel()
 	argv := append([]string{"exec", "--name", l.Home.Lab, "--", b.podpath}, q.words()...)
+	if folder, err := filepath.Abs(b.save); b.save != "" && err == nil && q.Verb == "why" {
+		argv = append(argv, "--save", filepath.Join(folder, s.Name+".podpath")) // the case itself, to be diagnosed again without a lab
+	}
 	cmd := exec.CommandContext(ctx, b.self, argv...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second
