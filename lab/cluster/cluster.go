@@ -309,7 +309,26 @@ func (c *Cluster) workloads(ctx context.Context) error {
 	if err := c.masquerade(c.life, c.typed); err != nil { // its watch goes on when all is up
 		return fmt.Errorf("ip-masq-agent: %w", err)
 	}
-	return await(ctx, time.Minute, func() error { return c.available(ctx) })
+	if err := await(ctx, time.Minute, func() error { return c.available(ctx) }); err != nil {
+		return err
+	}
+	return c.forgetStart(ctx)
+}
+
+// forgetStart removes the events of coming up (a probe that came before its
+// server, an address that was repaired): what people find in a fresh lab should
+// be what they did to it.
+func (c *Cluster) forgetStart(ctx context.Context) error {
+	namespaces, err := c.typed.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, ns := range namespaces.Items {
+		if err := c.typed.CoreV1().Events(ns.Name).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // available says which workload is not available yet.
