@@ -30,6 +30,7 @@ func newSnapshotSave(s Streams) *cobra.Command {
 		q    question
 		a    = newAsking()
 		file string
+		hide bool
 	)
 	c := &cobra.Command{
 		Use: "save FROM TO", Short: "Ask as 'why' does, and write the case to a file",
@@ -39,6 +40,7 @@ func newSnapshotSave(s Streams) *cobra.Command {
 	q.register(c)
 	a.register(c)
 	c.Flags().StringVarP(&file, "file", "f", "", "file to write, or - for standard output (default podpath-FROM.podpath)")
+	c.Flags().BoolVar(&hide, "hide-ids", false, "take subscription ids out too; commands in the report then lack them")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		parsed, err := q.parse(args)
 		if err != nil {
@@ -51,7 +53,7 @@ func newSnapshotSave(s Streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := saveCase(file, got.Case, s.Out); err != nil {
+		if err := saveCase(file, got.Case, snapshot.Options{HideIDs: hide}, s.Out); err != nil {
 			return err
 		}
 		if file != "-" {
@@ -83,9 +85,9 @@ func newSnapshotShow(s Streams) *cobra.Command {
 }
 
 // saveCase writes a snapshot whole or not at all: a temporary file beside it, then a rename.
-func saveCase(file string, c *model.Case, out io.Writer) (err error) {
+func saveCase(file string, c *model.Case, o snapshot.Options, out io.Writer) (err error) {
 	if file == "-" {
-		return snapshot.Save(out, c)
+		return snapshot.SaveWith(out, c, o)
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".podpath-*")
 	if err != nil {
@@ -96,7 +98,7 @@ func saveCase(file string, c *model.Case, out io.Writer) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	if err := snapshot.Save(f, c); err != nil {
+	if err := snapshot.SaveWith(f, c, o); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if err := f.Close(); err != nil {

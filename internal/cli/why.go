@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/client-go/kubernetes"
 
+	"github.com/podpath/podpath/internal/collect/kube"
 	"github.com/podpath/podpath/internal/examine"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/report"
@@ -139,21 +139,11 @@ func (a *asking) register(c *cobra.Command) {
 
 // prepare turns the flags into options; nothing is sent yet.
 func (a *asking) prepare() error {
-	config, err := a.kube.ToRESTConfig()
+	client, err := kube.Connect(a.kube)
 	if err != nil {
-		return fmt.Errorf("no cluster to ask: %w\nGive a kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config), or look at a snapshot: podpath why --snapshot FILE", err)
+		return fmt.Errorf("%w\nOr look at a snapshot, which needs no cluster: podpath why --snapshot FILE", err)
 	}
-	config.QPS, config.Burst = 100, 200
-	config.UserAgent = "podpath/" + Version
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	a.opts.Config, a.opts.Kube = config, client
-	a.opts.Namespace, _, err = a.kube.ToRawKubeConfigLoader().Namespace()
-	if err != nil {
-		return err
-	}
+	a.opts.Config, a.opts.Kube, a.opts.Namespace = client.Config, client.Set, client.Namespace
 	for _, v := range a.vantages {
 		place := model.Vantage(strings.TrimSpace(v))
 		if !slices.Contains(vantage.AllVantages, place) {
@@ -279,7 +269,7 @@ func answer(ctx context.Context, args []string, q question, a *asking, file, sav
 		return nil, err
 	}
 	if saveTo != "" {
-		if err := saveCase(saveTo, got.Case, s.Out); err != nil {
+		if err := saveCase(saveTo, got.Case, snapshot.Options{}, s.Out); err != nil {
 			return nil, err
 		}
 	}
