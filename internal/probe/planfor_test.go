@@ -44,9 +44,12 @@ func TestPlanFor(t *testing.T) {
 		f    Facts
 		want string
 	}{
-		"url": {endpoint(t, "https://api.test/x?y"), Facts{Others: []string{"mcr.test:443"}},
+		"url": {
+			endpoint(t, "https://api.test/x?y"),
+			Facts{Others: []string{"mcr.test:443"}},
 			"question api.test https; control:other-port api.test; control:no-sni api.test tls; control:other-sni api.test tls; control:small-mss api.test https; " +
-				"control:large-request api.test https; control:cluster-dns kubernetes.default.svc.cluster.local.; control:other-host mcr.test tls"},
+				"control:large-request api.test https; control:cluster-dns kubernetes.default.svc.cluster.local.; control:other-host mcr.test tls",
+		},
 		"proxied":       {endpoint(t, "https://api.test"), Facts{Env: proxy, NoClusterDNS: true}, "question api.test https via http://p:3128; control:direct api.test https"},
 		"proxy missing": {endpoint(t, "https://192.0.2.1:8443"), Facts{Proxy: "http://p:1"}, "question 192.0.2.1 https; control:via-proxy 192.0.2.1 https via http://p:1; control:other-port 192.0.2.1; control:no-sni 192.0.2.1 tls; control:small-mss 192.0.2.1 https; control:large-request 192.0.2.1 https"},
 		"service":       {svc, Facts{Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Env: proxy}, "question cart.shop.svc.cluster.local.; control:other-port cart.shop.svc.cluster.local.; control:cluster-dns kubernetes.default.svc.cluster.local."},

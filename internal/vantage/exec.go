@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/probe"
@@ -136,12 +137,15 @@ func execError(err error, stderr string) error {
 // limited keeps the first max bytes and takes the rest in silence. It embeds no
 // buffer: io.Copy would use that one's ReadFrom, and no limit would hold.
 type limited struct {
+	mu    sync.Mutex // a cancelled exec may still write
 	buf   bytes.Buffer
 	max   int
 	first func() // called at the first byte
 }
 
 func (l *limited) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.first != nil && len(p) > 0 {
 		l.first()
 		l.first = nil
@@ -152,6 +156,12 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *limited) Len() int       { return l.buf.Len() }
-func (l *limited) String() string { return l.buf.String() }
-func (l *limited) Bytes() []byte  { return l.buf.Bytes() }
+// Bytes is a copy of what was kept.
+func (l *limited) Bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.buf.Bytes())
+}
+
+func (l *limited) Len() int       { return len(l.Bytes()) }
+func (l *limited) String() string { return string(l.Bytes()) }

@@ -42,7 +42,8 @@ func livePod() *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-1", UID: "u1", Labels: map[string]string{"app": "web", "app.kubernetes.io/name": "theirs", "pod-template-hash": "abc"}},
 		Spec:       corev1.PodSpec{NodeName: "n1", ServiceAccountName: "web", DNSPolicy: corev1.DNSClusterFirst, Containers: []corev1.Container{{Name: "app"}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{
-			{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}},
+			{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+		}},
 	}
 }
 
@@ -91,6 +92,7 @@ func (c *cluster) run(ctx context.Context, call execCall) error {
 	}
 	c.mu.Lock()
 	c.calls = append(c.calls, call.pod+" "+verb)
+	n := int64(len(c.calls))
 	c.mu.Unlock()
 	if c.block != nil {
 		select {
@@ -108,7 +110,7 @@ func (c *cluster) run(ctx context.Context, call execCall) error {
 	}
 	switch verb {
 	case "node":
-		return json.NewEncoder(call.stdout).Encode(model.NodeFacts{Counters: map[string]int64{"IpInAddrErrors": int64(len(c.calls))}})
+		return json.NewEncoder(call.stdout).Encode(model.NodeFacts{Counters: map[string]int64{"IpInAddrErrors": n}})
 	case "sh":
 		io.WriteString(call.stdout, "tool=none\nexit=0\n")
 		return nil
