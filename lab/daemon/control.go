@@ -68,7 +68,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("the daemon of lab %s does not answer (podpath-lab up --name %s): %w", c.lab, c.lab, err)
+		return fmt.Errorf("the daemon of lab %s does not answer: %w", c.lab, err)
 	}
 	defer response.Body.Close()
 	data, err = io.ReadAll(response.Body)

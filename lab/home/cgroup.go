@@ -72,7 +72,18 @@ func (h Home) cgroups() []string {
 	return found
 }
 
-func (h Home) createCgroup(name string) error {
+// createCgroup makes one of the lab's groups under every controller. Another lab's
+// `down` may remove the common parent between two steps; then it is made again.
+func (h Home) createCgroup(name string) (err error) {
+	for range 5 {
+		if err = h.tryCgroup(name); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return err
+}
+
+func (h Home) tryCgroup(name string) error {
 	for _, tree := range hierarchies() {
 		dir := tree
 		for _, part := range []string{cgroupTop, h.Lab, name} {

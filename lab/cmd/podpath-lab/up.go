@@ -176,7 +176,7 @@ func up(ctx context.Context, out io.Writer, h home.Home, t plan.Topology, quick 
 	err = follow(ctx, out, h, quick)
 	if ctx.Err() != nil {
 		fmt.Fprintln(out, "interrupted: taking the lab down")
-		return errors.Join(ctx.Err(), h.Down())
+		return exitError{130, h.Down()}
 	}
 	return err
 }

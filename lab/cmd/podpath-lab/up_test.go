@@ -1,0 +1,40 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/podpath/podpath/lab/plan"
+)
+
+func TestTopologyOfFileAndFlags(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		flags      plan.Topology
+		key, err   string
+	}{
+		{name: "defaults", key: "azure-overlay/loadBalancer/none/nftables/2"},
+		{name: "flags", flags: plan.Topology{CNI: "kubenet", Nodes: 1}, key: "kubenet/loadBalancer/none/nftables/1"},
+		{name: "a scenario's topology", file: "name: x\ntopology: {cni: kubenet}\nask: {from: a, to: b}\n", key: "kubenet/loadBalancer/none/nftables/2"},
+		{name: "flag over file", file: "topology: {cni: kubenet, nodes: 3}", flags: plan.Topology{CNI: "azure-pod-subnet"}, key: "azure-pod-subnet/loadBalancer/none/nftables/3"},
+		{name: "unknown key", file: "topology: {cnx: kubenet}", err: "cnx"},
+		{name: "unknown value", file: "topology: {cni: flannel}", err: "flannel"},
+		{name: "no topology", file: "name: x", err: "no key topology"},
+		{name: "nodes and pools", file: "topology: {pools: [{name: a}]}", flags: plan.Topology{Nodes: 2}, err: "pools"},
+	} {
+		file := ""
+		if c.file != "" {
+			file = "-"
+		}
+		got, err := topology(strings.NewReader(c.file), file, c.flags)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if err != nil || got.Key() != c.key {
+			t.Errorf("%s: %s %v", c.name, got.Key(), err)
+		}
+	}
+}
