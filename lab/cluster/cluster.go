@@ -247,7 +247,7 @@ func (c *Cluster) startAPI(ctx context.Context) error {
 	if err := c.kube("kube-apiserver", c.creds.apiServer()...); err != nil {
 		return err
 	}
-	if err := await(ctx, time.Minute, func() error {
+	if err := await(ctx, patience, func() error {
 		_, err := c.typed.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		return err
 	}); err != nil {
@@ -268,7 +268,7 @@ func (c *Cluster) withLog(err error, process string) error {
 }
 
 func (c *Cluster) nodeReady(ctx context.Context, n *node) error {
-	err := await(ctx, time.Minute, func() error {
+	err := await(ctx, patience, func() error {
 		got, err := c.typed.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -284,7 +284,7 @@ func (c *Cluster) nodeReady(ctx context.Context, n *node) error {
 		return c.withLog(err, n.process("kubelet"))
 	}
 	// Healthy is said once the rules of every Service are in the kernel.
-	err = await(ctx, time.Minute, func() error {
+	err = await(ctx, patience, func() error {
 		return n.space.run(ctx, "curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:10256/healthz")
 	})
 	if err != nil {
@@ -309,7 +309,7 @@ func (c *Cluster) workloads(ctx context.Context) error {
 	if err := c.masquerade(c.life, c.typed); err != nil { // its watch goes on when all is up
 		return fmt.Errorf("ip-masq-agent: %w", err)
 	}
-	if err := await(ctx, time.Minute, func() error { return c.available(ctx) }); err != nil {
+	if err := await(ctx, patience, func() error { return c.available(ctx) }); err != nil {
 		return err
 	}
 	return c.forgetStart(ctx)
@@ -374,7 +374,7 @@ func (c *Cluster) metrics(ctx context.Context) error {
 	if err := c.kube("metrics-server", c.creds.metricsServer()...); err != nil {
 		return err
 	}
-	err := await(ctx, time.Minute, func() error {
+	err := await(ctx, patience, func() error {
 		return c.cp.run(ctx, "curl", "-sfk", "-o", "/dev/null", fmt.Sprintf("https://127.0.0.1:%d/readyz", metricsPort))
 	})
 	if err != nil {
@@ -387,15 +387,19 @@ func (c *Cluster) metrics(ctx context.Context) error {
 	if err := create(ctx, c.dynamic, objects); err != nil {
 		return err
 	}
-	return await(ctx, time.Minute, func() error {
+	return await(ctx, patience, func() error {
 		_, err := c.typed.Discovery().RESTClient().Get().AbsPath("/apis/metrics.k8s.io/v1beta1/nodes").DoRaw(ctx)
 		return err
 	})
 }
 
+// patience is how long a part may take to come up: several times what it takes
+// on an idle machine, so that a busy one brings a lab up late and not never.
+const patience = 4 * time.Minute
+
 // await asks until the answer is good, and on time-out tells the last bad one.
-func await(ctx context.Context, patience time.Duration, ask func() error) error {
-	deadline, cancel := context.WithTimeout(ctx, patience)
+func await(ctx context.Context, limit time.Duration, ask func() error) error {
+	deadline, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		err := ask()
@@ -406,7 +410,7 @@ func await(ctx context.Context, patience time.Duration, ask func() error) error 
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-deadline.Done():
-			return fmt.Errorf("not within %s: %w", patience, err)
+			return fmt.Errorf("not within %s: %w", limit, err)
 		case <-time.After(150 * time.Millisecond):
 		}
 	}
