@@ -224,7 +224,7 @@ func (c *Cluster) prepare() (err error) {
 		return err
 	}
 	for _, n := range c.o.Plan.Nodes {
-		added := &node{Node: n, p: c.o.Plan, home: c.o.Home, bin: c.o.Bin, creds: c.creds}
+		added := &node{Node: n, p: c.o.Plan, home: c.o.Home, bin: c.o.Bin, creds: c.creds, trust: c.o.CA}
 		if err := added.prepare(); err != nil {
 			return err
 		}

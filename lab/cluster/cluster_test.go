@@ -76,12 +76,24 @@ func TestMasqueradeConfigsAreMergedAsTheAgentDoes(t *testing.T) {
 	}{
 		{"none: the agent's defaults", nil, []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}, false, false},
 		{"AKS's own", []*corev1.ConfigMap{own}, []string{"10.244.0.0/16"}, true, false},
-		{"with the customer's", []*corev1.ConfigMap{own, configMap("azure-ip-masq-agent-config", "ip-masq-agent", "nonMasqueradeCIDRs: [10.1.0.0/16, 10.244.0.0/16]")},
-			[]string{"10.1.0.0/16", "10.244.0.0/16"}, true, false},
-		{"another ConfigMap does not count", []*corev1.ConfigMap{own, configMap("coredns", "ip-masq-agent", "nonMasqueradeCIDRs: [10.1.0.0/16]")},
-			[]string{"10.244.0.0/16"}, true, false},
-		{"nor does another key", []*corev1.ConfigMap{own, configMap("azure-ip-masq-agent-config", "config", "nonMasqueradeCIDRs: [10.1.0.0/16]")},
-			[]string{"10.244.0.0/16"}, true, false},
+		{
+			"with the customer's",
+			[]*corev1.ConfigMap{own, configMap("azure-ip-masq-agent-config", "ip-masq-agent", "nonMasqueradeCIDRs: [10.1.0.0/16, 10.244.0.0/16]")},
+			[]string{"10.1.0.0/16", "10.244.0.0/16"},
+			true, false,
+		},
+		{
+			"another ConfigMap does not count",
+			[]*corev1.ConfigMap{own, configMap("coredns", "ip-masq-agent", "nonMasqueradeCIDRs: [10.1.0.0/16]")},
+			[]string{"10.244.0.0/16"},
+			true, false,
+		},
+		{
+			"nor does another key",
+			[]*corev1.ConfigMap{own, configMap("azure-ip-masq-agent-config", "config", "nonMasqueradeCIDRs: [10.1.0.0/16]")},
+			[]string{"10.244.0.0/16"},
+			true, false,
+		},
 		{"no address range", []*corev1.ConfigMap{configMap("azure-ip-masq-agent-config", "ip-masq-agent", "nonMasqueradeCIDRs: [nonsense]")}, nil, false, true},
 		{"unknown word", []*corev1.ConfigMap{configMap("azure-ip-masq-agent-config", "ip-masq-agent", "nonMasquerade: []")}, nil, false, true},
 	} {

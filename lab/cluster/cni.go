@@ -37,8 +37,10 @@ func cniConfig(p *plan.Plan, n plan.Node) (name, content string, err error) {
 		name = "15-azure-swift-overlay.conflist"
 	case plan.Kubenet:
 		name, network = "10-containerd-net.conflist", "kubenet"
-		link = map[string]any{"type": "bridge", "bridge": "cbr0", "mtu": 1500, "isGateway": true, "ipMasq": false,
-			"promiscMode": true, "hairpinMode": false, "ipam": ipam}
+		link = map[string]any{
+			"type": "bridge", "bridge": "cbr0", "mtu": 1500, "isGateway": true, "ipMasq": false,
+			"promiscMode": true, "hairpinMode": false, "ipam": ipam,
+		}
 	}
 	data, err := json.MarshalIndent(map[string]any{
 		"cniVersion": "0.3.1", "name": network,

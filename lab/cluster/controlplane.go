@@ -62,11 +62,14 @@ func (c *credentials) kubeconfig(name, server, user string, groups ...string) er
 	data, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Config", "current-context": plan.Cluster,
 		"clusters": []any{map[string]any{"name": plan.Cluster, "cluster": map[string]any{
-			"server": server, "certificate-authority-data": c.ca.PEM()}}},
+			"server": server, "certificate-authority-data": c.ca.PEM(),
+		}}},
 		"users": []any{map[string]any{"name": user, "user": map[string]any{
-			"client-certificate-data": cert, "client-key-data": key}}},
+			"client-certificate-data": cert, "client-key-data": key,
+		}}},
 		"contexts": []any{map[string]any{"name": plan.Cluster, "context": map[string]any{
-			"cluster": plan.Cluster, "user": user}}},
+			"cluster": plan.Cluster, "user": user,
+		}}},
 	})
 	if err != nil {
 		return err
@@ -83,9 +86,11 @@ func (c *credentials) issueControlPlane() error {
 	if err != nil {
 		return err
 	}
-	server := pki.Options{CommonName: "kube-apiserver",
-		DNSNames: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
-		IPs:      []netip.Addr{plan.APIServer.Addr(), plan.ServiceCIDR.Addr().Next(), loopback}}
+	server := pki.Options{
+		CommonName: "kube-apiserver",
+		DNSNames:   []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+		IPs:        []netip.Addr{plan.APIServer.Addr(), plan.ServiceCIDR.Addr().Next(), loopback},
+	}
 	for _, cert := range []struct {
 		ca   *pki.CA
 		name string
@@ -118,10 +123,12 @@ func (c *credentials) issueControlPlane() error {
 }
 
 func (c *credentials) etcd(data string) []string {
-	return []string{"etcd", "--name=lab", "--data-dir=" + data, "--unsafe-no-fsync", "--logger=zap", "--log-level=warn",
+	return []string{
+		"etcd", "--name=lab", "--data-dir=" + data, "--unsafe-no-fsync", "--logger=zap", "--log-level=warn",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-		"--initial-cluster=lab=http://127.0.0.1:2380"}
+		"--initial-cluster=lab=http://127.0.0.1:2380",
+	}
 }
 
 func (c *credentials) apiServer() []string {

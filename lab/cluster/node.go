@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -24,6 +25,7 @@ type node struct {
 	home    home.Home
 	bin     string
 	creds   *credentials
+	trust   *pki.CA
 	network string
 	space   *Space
 }
@@ -53,15 +55,22 @@ func (n *node) prepare() error {
 	if err := os.MkdirAll(n.etcDir(), 0o755); err != nil {
 		return err
 	}
-	files := nodeFiles{root: n.etcDir(), home: n.home.Path(), name: n.Name,
-		resolv: resolvConf([]netip.Addr{plan.AzureDNS}),
-		cni:    map[string]string{name: content}}
+	files := nodeFiles{
+		root: n.etcDir(), home: n.home.Path(), name: n.Name,
+		resolv: resolvConf([]netip.Addr{plan.AzureDNS}), trust: n.trust.PEM(),
+		cni: map[string]string{name: content},
+	}
 	if n.space, err = newSpace(n.network, unix.CLONE_NEWNS|unix.CLONE_NEWUTS, files.setup); err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
 	if n.p.Topology.CNI == plan.Kubenet { // a Service's packets must not pass the bridge unseen
-		if err := netns.Sysctl(n.network, map[string]string{"net.bridge.bridge-nf-call-iptables": "1"}); err != nil {
-			return fmt.Errorf("%w (modprobe br_netfilter)", err)
+		const setting = "net.bridge.bridge-nf-call-iptables"
+		if err := netns.Sysctl(n.network, map[string]string{setting: "1"}); err != nil {
+			// The module may not be loaded, or be part of the kernel: only the setting tells.
+			loading := exec.Command("modprobe", "br_netfilter").Run()
+			if err := netns.Sysctl(n.network, map[string]string{setting: "1"}); err != nil {
+				return fmt.Errorf("%w (modprobe br_netfilter: %v)", err, loading)
+			}
 		}
 	}
 	if err := n.home.CreateNodeCgroup(n.Name); err != nil {
@@ -72,8 +81,10 @@ func (n *node) prepare() error {
 
 // configure writes the configuration of the node's three processes.
 func (n *node) configure() error {
-	if err := n.creds.issue(n.creds.ca, n.Name, pki.Options{CommonName: "system:node:" + n.Name, Organization: []string{"system:nodes"},
-		DNSNames: []string{n.Name}, IPs: []netip.Addr{n.Addr}}); err != nil {
+	if err := n.creds.issue(n.creds.ca, n.Name, pki.Options{
+		CommonName: "system:node:" + n.Name, Organization: []string{"system:nodes"},
+		DNSNames: []string{n.Name}, IPs: []netip.Addr{n.Addr},
+	}); err != nil {
 		return err
 	}
 	if err := n.creds.kubeconfig(n.Name, inVNet(), "system:node:"+n.Name, "system:nodes"); err != nil {
@@ -123,8 +134,10 @@ disabled_plugins = [
 func (n *node) kubelet() map[string]any {
 	return map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-		"authentication": map[string]any{"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": true},
-			"x509": map[string]any{"clientCAFile": n.creds.path("ca.crt")}},
+		"authentication": map[string]any{
+			"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": true},
+			"x509": map[string]any{"clientCAFile": n.creds.path("ca.crt")},
+		},
 		"authorization": map[string]any{"mode": "Webhook"},
 		"tlsCertFile":   n.creds.path(n.Name + ".crt"), "tlsPrivateKeyFile": n.creds.path(n.Name + ".key"),
 		"address": n.Addr.String(), "clusterDNS": []string{plan.DNSService.String()}, "clusterDomain": "cluster.local",

@@ -68,14 +68,13 @@ func (s *Space) do(f func() error) error {
 	return <-done
 }
 
-func (s *Space) close() { close(s.work) }
-
 // nodeFiles is what a node's own view of the file system is made of.
 type nodeFiles struct {
 	root   string // where the lab keeps this node's files
 	home   string // the lab's folder, seen at its own path from inside too
 	name   string
 	resolv string // content of /etc/resolv.conf
+	trust  []byte // an authority to trust beside the machine's own
 	cni    map[string]string
 }
 
@@ -144,6 +143,8 @@ func (n nodeFiles) kernelSettings() error {
 	return nil
 }
 
+const trustFile = "/etc/ssl/certs/ca-certificates.crt"
+
 // etc lays the node's own files over the machine's /etc.
 func (n nodeFiles) etc() error {
 	if err := overlay("/etc", filepath.Join(n.root, "etc")); err != nil {
@@ -169,6 +170,14 @@ func (n nodeFiles) etc() error {
 	for name, content := range n.cni {
 		files["/etc/cni/net.d/"+name] = content
 	}
+	roots, err := os.ReadFile(trustFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(trustFile), 0o755); err != nil {
+		return err
+	}
+	files[trustFile] = string(roots) + string(n.trust) // containerd pulls from the lab's registry
 	for path, content := range files {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			return err

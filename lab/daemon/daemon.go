@@ -142,7 +142,7 @@ func (d *daemon) writeEnv(ca *pki.CA, c *cluster.Cluster) error {
 		{Name: "PODPATH_LAB", Value: d.home.Lab},
 		{Name: "KUBECONFIG", Value: c.Kubeconfig()},
 		{Name: "SSL_CERT_FILE", Value: bundle},
-		{Name: "PATH", Value: d.bin + ":" + tools + ":" + os.Getenv("PATH")},
+		{Name: home.PathVar, Value: d.bin + ":" + tools},
 	}
 	if c.HasProbe() {
 		env = append(env, home.Var{Name: "PODPATH_PROBE_IMAGE", Value: cluster.ProbeImage})

@@ -66,8 +66,10 @@ func (d *daemon) serveARM(ctx context.Context, w *world, f *fabric.Fabric, ca *p
 		return fmt.Errorf("a port for ARM: %w", err)
 	}
 	w.armURL = "https://" + here.Addr().String()
-	pair, _, _, err := ca.Issue(pki.Options{CommonName: "management.lab", DNSNames: []string{"localhost"},
-		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
+	pair, _, _, err := ca.Issue(pki.Options{
+		CommonName: "management.lab", DNSNames: []string{"localhost"},
+		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+	})
 	if err != nil {
 		return err
 	}

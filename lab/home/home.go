@@ -125,6 +125,9 @@ func (h Home) Plan() (*plan.Plan, error) {
 	return plan.New(h.Lab, t)
 }
 
+// PathVar is the one variable whose value comes before what the user has, instead of replacing it.
+const PathVar = "PATH"
+
 // Var is one variable of the environment in which tools find the lab.
 type Var struct{ Name, Value string }
 
@@ -165,6 +168,9 @@ func (h Home) Environ() ([]string, error) {
 		return slices.ContainsFunc(vars, func(v Var) bool { return v.Name == name })
 	})
 	for _, v := range vars {
+		if v.Name == PathVar {
+			v.Value += ":" + os.Getenv(PathVar) + ":/usr/sbin:/sbin"
+		}
 		environ = append(environ, v.Name+"="+v.Value)
 	}
 	return environ, nil

@@ -53,8 +53,11 @@ func TestWhatAListenerAnswers(t *testing.T) {
 		arg, path string
 		status    int
 	}{
-		{"http://:1", "/x", 200}, {"http://:1?status=503", "/", 503}, {"http://:1?status=503&share=0", "/", 200},
-		{"http://:1?ok=/a,/b", "/b", 200}, {"http://:1?ok=/a,/b", "/", 404},
+		{"http://:1", "/x", 200},
+		{"http://:1?status=503", "/", 503},
+		{"http://:1?status=503&share=0", "/", 200},
+		{"http://:1?ok=/a,/b", "/b", 200},
+		{"http://:1?ok=/a,/b", "/", 404},
 	} {
 		response, err := http.Get(serveHandler(t, c.arg) + c.path)
 		if err != nil {

@@ -74,7 +74,11 @@ func envCommand() *cobra.Command {
 			return exitError{3, err}
 		}
 		for _, v := range env {
-			fmt.Fprintf(cmd.OutOrStdout(), "export %s='%s'\n", v.Name, strings.ReplaceAll(v.Value, "'", `'\''`))
+			quoted := "'" + strings.ReplaceAll(v.Value, "'", `'\''`) + "'"
+			if v.Name == home.PathVar {
+				quoted += `:"$PATH"`
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", v.Name, quoted)
 		}
 		return nil
 	}

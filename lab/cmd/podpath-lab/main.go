@@ -64,13 +64,15 @@ func root() *cobra.Command {
 		"bench":  "run scenarios and score what podpath says of them",
 		"hold":   "", // the process of a load step
 	} {
-		cmd.AddCommand(&cobra.Command{Use: verb, Short: short, Hidden: short == "", DisableFlagParsing: true,
+		cmd.AddCommand(&cobra.Command{
+			Use: verb, Short: short, Hidden: short == "", DisableFlagParsing: true,
 			RunE: func(_ *cobra.Command, args []string) error {
 				if code := scenario.Main(append([]string{verb}, args...)); code != 0 {
 					return exitError{code, nil}
 				}
 				return nil
-			}})
+			},
+		})
 	}
 	return cmd
 }

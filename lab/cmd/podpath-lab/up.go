@@ -111,10 +111,24 @@ func readTopology(data []byte, into any) error {
 
 // needed are the programs that a lab runs, and the Debian packages they are in.
 var needed = []struct{ program, pkg string }{
-	{"containerd", "containerd"}, {"ctr", "containerd"}, {"containerd-shim-runc-v2", "containerd"}, {"runc", "runc"},
-	{"etcd", "etcd-server"}, {"nft", "nftables"}, {"iptables", "iptables"}, {"iptables-restore", "iptables"}, {"conntrack", "conntrack"},
-	{"ipset", "ipset"}, {"ip", "iproute2"}, {"curl", "curl"}, {"nsenter", "util-linux"}, {"sysctl", "procps"}, {"ethtool", "ethtool"},
-	{"tcpdump", "tcpdump"}, {"socat", "socat"}, {"openssl", "openssl"},
+	{"containerd", "containerd"},
+	{"ctr", "containerd"},
+	{"containerd-shim-runc-v2", "containerd"},
+	{"runc", "runc"},
+	{"etcd", "etcd-server"},
+	{"nft", "nftables"},
+	{"iptables", "iptables"},
+	{"iptables-restore", "iptables"},
+	{"conntrack", "conntrack"},
+	{"ipset", "ipset"},
+	{"ip", "iproute2"},
+	{"curl", "curl"},
+	{"nsenter", "util-linux"},
+	{"sysctl", "procps"},
+	{"ethtool", "ethtool"},
+	{"tcpdump", "tcpdump"},
+	{"socat", "socat"},
+	{"openssl", "openssl"},
 }
 
 // check says what this machine lacks.
