@@ -27,8 +27,14 @@ var engines = []struct {
 	name    string
 	dialect Dialect
 }{
-	{"cilium", Cilium}, {"azure-npm", NPM}, {"calico-node", Calico}, {"antrea-agent", Upstream},
-	{"kube-router", Upstream}, {"kube-network-policies", Upstream}, {"weave-net", Upstream}, {"canal", Calico},
+	{"cilium", Cilium},
+	{"azure-npm", NPM},
+	{"calico-node", Calico},
+	{"antrea-agent", Upstream},
+	{"kube-router", Upstream},
+	{"kube-network-policies", Upstream},
+	{"weave-net", Upstream},
+	{"canal", Calico},
 }
 
 // Detect tells the dialect from the DaemonSets and the cluster's document, and

@@ -15,7 +15,8 @@ func (c *call) special(r resourceID) bool {
 	}
 	if strings.EqualFold(r.kind(), "Microsoft.ContainerService/managedClusters/upgradeProfiles") {
 		c.json(200, Doc{"id": r.String(), "name": r.name(), "type": r.kind(), "properties": Doc{
-			"controlPlaneProfile": Doc{"kubernetesVersion": Version, "osType": "Linux", "upgrades": []any{}}, "agentPoolProfiles": []any{}}})
+			"controlPlaneProfile": Doc{"kubernetesVersion": Version, "osType": "Linux", "upgrades": []any{}}, "agentPoolProfiles": []any{},
+		}})
 		return true
 	}
 	return false
@@ -112,8 +113,10 @@ func LearnedRoutes(s *Store, gateway Doc) []any {
 			return
 		}
 		seen[prefix] = true
-		out = append(out, Doc{"localAddress": Str(gateway, "properties", "bgpSettings", "bgpPeeringAddress"), "network": prefix, "nextHop": hop,
-			"sourcePeer": hop, "origin": origin, "asPath": "65010", "weight": 32768})
+		out = append(out, Doc{
+			"localAddress": Str(gateway, "properties", "bgpSettings", "bgpPeeringAddress"), "network": prefix, "nextHop": hop,
+			"sourcePeer": hop, "origin": origin, "asPath": "65010", "weight": 32768,
+		})
 	}
 	for _, d := range s.List("") {
 		if kindOf(d) != "microsoft.network/localnetworkgateways" {
@@ -152,9 +155,11 @@ func bgpPeers(s *Store, gateway Doc) []any {
 	out := []any{}
 	for _, d := range s.List("") {
 		if kindOf(d) == "microsoft.network/localnetworkgateways" && At(d, "properties", "bgpSettings") != nil {
-			out = append(out, Doc{"localAddress": Str(gateway, "properties", "bgpSettings", "bgpPeeringAddress"),
-				"neighbor": Str(d, "properties", "bgpSettings", "bgpPeeringAddress"), "asn": At(d, "properties", "bgpSettings", "asn"),
-				"state": "Connected", "connectedDuration": "1.00:00:00", "routesReceived": len(LearnedRoutes(s, gateway))})
+			out = append(out, Doc{
+				"localAddress": Str(gateway, "properties", "bgpSettings", "bgpPeeringAddress"),
+				"neighbor":     Str(d, "properties", "bgpSettings", "bgpPeeringAddress"), "asn": At(d, "properties", "bgpSettings", "asn"),
+				"state": "Connected", "connectedDuration": "1.00:00:00", "routesReceived": len(LearnedRoutes(s, gateway)),
+			})
 		}
 	}
 	return out

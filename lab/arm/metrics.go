@@ -92,10 +92,12 @@ func (c *call) metricDefinitions(r resourceID) {
 		for _, n := range d.dimensions {
 			dims = append(dims, Doc{"value": n, "localizedValue": n})
 		}
-		out = append(out, Doc{"id": r.String() + "/providers/microsoft.insights/metricdefinitions/" + d.name, "resourceId": r.String(), "namespace": r.kind(),
+		out = append(out, Doc{
+			"id": r.String() + "/providers/microsoft.insights/metricdefinitions/" + d.name, "resourceId": r.String(), "namespace": r.kind(),
 			"name": Doc{"value": d.name, "localizedValue": d.name}, "isDimensionRequired": false, "unit": d.unit, "primaryAggregationType": d.primary,
 			"supportedAggregationTypes": []any{"None", "Average", "Minimum", "Maximum", "Total", "Count"}, "dimensions": dims,
-			"metricAvailabilities": []any{Doc{"timeGrain": "PT1M", "retention": "P93D"}, Doc{"timeGrain": "PT5M", "retention": "P93D"}, Doc{"timeGrain": "PT1H", "retention": "P93D"}}})
+			"metricAvailabilities": []any{Doc{"timeGrain": "PT1M", "retention": "P93D"}, Doc{"timeGrain": "PT5M", "retention": "P93D"}, Doc{"timeGrain": "PT1H", "retention": "P93D"}},
+		})
 	}
 	c.list(out)
 }
@@ -118,12 +120,16 @@ func (c *call) metrics(r resourceID) {
 	}
 	var value []any
 	for _, d := range a.names {
-		value = append(value, Doc{"id": r.String() + "/providers/Microsoft.Insights/metrics/" + d.name, "type": "Microsoft.Insights/metrics",
+		value = append(value, Doc{
+			"id": r.String() + "/providers/Microsoft.Insights/metrics/" + d.name, "type": "Microsoft.Insights/metrics",
 			"name": Doc{"value": d.name, "localizedValue": d.name}, "displayDescription": "", "unit": d.unit,
-			"timeseries": c.timeseries(r, d, a), "errorCode": "Success"})
+			"timeseries": c.timeseries(r, d, a), "errorCode": "Success",
+		})
 	}
-	c.json(200, Doc{"cost": int(a.to.Sub(a.from) / time.Minute), "timespan": a.from.Format(time.RFC3339) + "/" + a.to.Format(time.RFC3339),
-		"interval": a.text, "value": value, "namespace": r.kind(), "resourceregion": plan.Location})
+	c.json(200, Doc{
+		"cost": int(a.to.Sub(a.from) / time.Minute), "timespan": a.from.Format(time.RFC3339) + "/" + a.to.Format(time.RFC3339),
+		"interval": a.text, "value": value, "namespace": r.kind(), "resourceregion": plan.Location,
+	})
 }
 
 // readAsk reads the query; what is wrong with it is said as Azure Monitor says it.
@@ -176,8 +182,10 @@ func (c *call) readAsk(r resourceID) (ask, string) {
 	return a, bad
 }
 
-var grains = map[string]time.Duration{"PT1M": time.Minute, "PT5M": 5 * time.Minute, "PT15M": 15 * time.Minute, "PT30M": 30 * time.Minute,
-	"PT1H": time.Hour, "PT6H": 6 * time.Hour, "PT12H": 12 * time.Hour, "P1D": 24 * time.Hour}
+var grains = map[string]time.Duration{
+	"PT1M": time.Minute, "PT5M": 5 * time.Minute, "PT15M": 15 * time.Minute, "PT30M": 30 * time.Minute,
+	"PT1H": time.Hour, "PT6H": 6 * time.Hour, "PT12H": 12 * time.Hour, "P1D": 24 * time.Hour,
+}
 
 func (a *ask) times(span, interval string, now time.Time) string {
 	a.to = now.UTC().Truncate(time.Minute)
@@ -214,8 +222,10 @@ type filter struct {
 	wanted map[string][]string // empty or "*": all
 }
 
-var clause = regexp.MustCompile(`(?i)^\s*\(?\s*([A-Za-z0-9_ ]+?)\s+eq\s+'([^']*)'\s*\)?\s*$`)
-var connective = regexp.MustCompile(`(?i)\s+(?:and|or)\s+`)
+var (
+	clause     = regexp.MustCompile(`(?i)^\s*\(?\s*([A-Za-z0-9_ ]+?)\s+eq\s+'([^']*)'\s*\)?\s*$`)
+	connective = regexp.MustCompile(`(?i)\s+(?:and|or)\s+`)
+)
 
 func parseFilter(text string) (filter, string) {
 	f := filter{wanted: map[string][]string{}}

@@ -71,8 +71,10 @@ func publicIP(group, name, addr string, managed bool) Doc {
 	if managed {
 		tags = Doc{"aks-managed-cluster-name": plan.Cluster, "aks-managed-cluster-rg": plan.ResourceGroup, "aks-managed-type": "aks-slb-managed-outbound-ip"}
 	}
-	return Doc{"id": plan.ID(group, "Microsoft.Network/publicIPAddresses", name), "name": name, "location": plan.Location, "tags": tags,
-		"zones": []any{"1", "2", "3"}, "properties": Doc{"ipAddress": addr}}
+	return Doc{
+		"id": plan.ID(group, "Microsoft.Network/publicIPAddresses", name), "name": name, "location": plan.Location, "tags": tags,
+		"zones": []any{"1", "2", "3"}, "properties": Doc{"ipAddress": addr},
+	}
 }
 
 func seedAddresses(p *plan.Plan) []Doc {
@@ -92,12 +94,14 @@ func seedRouteTable(p *plan.Plan) Doc {
 	var routes []any
 	if p.Topology.Outbound == plan.OutUDR {
 		routes = append(routes, Doc{"name": "default", "properties": Doc{
-			"addressPrefix": "0.0.0.0/0", "nextHopType": "VirtualAppliance", "nextHopIpAddress": plan.FWAddr.String()}})
+			"addressPrefix": "0.0.0.0/0", "nextHopType": "VirtualAppliance", "nextHopIpAddress": plan.FWAddr.String(),
+		}})
 	}
 	if p.Topology.CNI == plan.Kubenet {
 		for _, n := range p.Nodes {
 			routes = append(routes, Doc{"name": n.Name, "properties": Doc{
-				"addressPrefix": n.PodCIDR.String(), "nextHopType": "VirtualAppliance", "nextHopIpAddress": n.Addr.String()}})
+				"addressPrefix": n.PodCIDR.String(), "nextHopType": "VirtualAppliance", "nextHopIpAddress": n.Addr.String(),
+			}})
 		}
 	}
 	if routes == nil {
@@ -110,10 +114,13 @@ func seedNAT(p *plan.Plan) Doc {
 	if p.Topology.Outbound != plan.OutManaged && p.Topology.Outbound != plan.OutUser {
 		return nil
 	}
-	return Doc{"id": plan.ID(natGroup(p), "Microsoft.Network/natGateways", plan.NATGateway), "name": plan.NATGateway,
+	return Doc{
+		"id": plan.ID(natGroup(p), "Microsoft.Network/natGateways", plan.NATGateway), "name": plan.NATGateway,
 		"location": plan.Location, "tags": Doc{}, "sku": Doc{"name": "Standard", "tier": "Regional"},
 		"properties": Doc{"idleTimeoutInMinutes": 4, "publicIpAddresses": []any{
-			ref(plan.ID(natGroup(p), "Microsoft.Network/publicIPAddresses", "pip-natgw-lab"))}}}
+			ref(plan.ID(natGroup(p), "Microsoft.Network/publicIPAddresses", "pip-natgw-lab")),
+		}},
+	}
 }
 
 func seedVNet(p *plan.Plan) Doc {
@@ -131,8 +138,10 @@ func seedVNet(p *plan.Plan) Doc {
 		}
 		usesPods := isPods && p.Topology.CNI == plan.PodSubnet
 		if usesPods {
-			sp["delegations"] = []any{Doc{"name": "aks-delegation", "properties": Doc{"serviceName": "Microsoft.ContainerService/managedClusters",
-				"provisioningState": "Succeeded", "actions": []any{"Microsoft.Network/virtualNetworks/subnets/join/action"}}}}
+			sp["delegations"] = []any{Doc{"name": "aks-delegation", "properties": Doc{
+				"serviceName":       "Microsoft.ContainerService/managedClusters",
+				"provisioningState": "Succeeded", "actions": []any{"Microsoft.Network/virtualNetworks/subnets/join/action"},
+			}}}
 		}
 		routed := seedRouteTable(p) != nil && s.Name != plan.FWSubnet && (!isPods || p.Topology.Outbound == plan.OutUDR)
 		if routed {
@@ -145,23 +154,28 @@ func seedVNet(p *plan.Plan) Doc {
 	}
 	return network("virtualNetworks", plan.VNet, Doc{
 		"addressSpace": Doc{"addressPrefixes": []any{plan.VNetPrefix.String()}},
-		"dhcpOptions":  Doc{"dnsServers": []any{}}, "privateEndpointVNetPolicies": "Disabled", "subnets": subnets})
+		"dhcpOptions":  Doc{"dnsServers": []any{}}, "privateEndpointVNetPolicies": "Disabled", "subnets": subnets,
+	})
 }
 
 // seedLB is AKS's outbound load balancer; Services add inbound rules to it.
 func seedLB() Doc {
-	return Doc{"id": lbID(), "name": plan.LoadBalancer, "location": plan.Location,
+	return Doc{
+		"id": lbID(), "name": plan.LoadBalancer, "location": plan.Location,
 		"tags": Doc{"aks-managed-cluster-name": plan.Cluster, "aks-managed-cluster-rg": plan.ResourceGroup},
 		"sku":  Doc{"name": "Standard", "tier": "Regional"},
 		"properties": Doc{
 			"frontendIPConfigurations": []any{Doc{"name": "lb-egress", "properties": Doc{
-				"publicIPAddress": ref(plan.ID(plan.NodeGroup, "Microsoft.Network/publicIPAddresses", "pip-lb-egress"))}}},
+				"publicIPAddress": ref(plan.ID(plan.NodeGroup, "Microsoft.Network/publicIPAddresses", "pip-lb-egress")),
+			}}},
 			"backendAddressPools": []any{Doc{"name": "aksOutboundBackendPool", "properties": Doc{}}, Doc{"name": "kubernetes", "properties": Doc{}}},
 			"outboundRules": []any{Doc{"name": "aksOutboundRule", "properties": Doc{
 				"allocatedOutboundPorts": 0, "idleTimeoutInMinutes": 30, "enableTcpReset": true, "protocol": "All",
 				"backendAddressPool":       ref(lbID("backendAddressPools", "aksOutboundBackendPool")),
-				"frontendIPConfigurations": []any{ref(lbID("frontendIPConfigurations", "lb-egress"))}}}},
-		}}
+				"frontendIPConfigurations": []any{ref(lbID("frontendIPConfigurations", "lb-egress"))},
+			}}},
+		},
+	}
 }
 
 // seedFirewall is the appliance of userDefinedRouting with its policy.
@@ -169,21 +183,29 @@ func seedFirewall() []Doc {
 	policy := networkID("firewallPolicies", plan.FWPolicy)
 	source := []any{plan.VNetPrefix.String()}
 	app := func(name string, tags, fqdns []any, protocols ...any) Doc {
-		return Doc{"ruleType": "ApplicationRule", "name": name, "protocols": protocols, "fqdnTags": tags, "webCategories": []any{},
+		return Doc{
+			"ruleType": "ApplicationRule", "name": name, "protocols": protocols, "fqdnTags": tags, "webCategories": []any{},
 			"targetFqdns": fqdns, "targetUrls": []any{}, "terminateTLS": false, "sourceAddresses": source, "destinationAddresses": []any{},
-			"sourceIpGroups": []any{}, "httpHeadersToInsert": []any{}}
+			"sourceIpGroups": []any{}, "httpHeadersToInsert": []any{},
+		}
 	}
 	net := func(name, protocol, to, port string) Doc {
-		return Doc{"ruleType": "NetworkRule", "name": name, "ipProtocols": []any{protocol}, "sourceAddresses": source, "sourceIpGroups": []any{},
-			"destinationAddresses": []any{to}, "destinationIpGroups": []any{}, "destinationFqdns": []any{}, "destinationPorts": []any{port}}
+		return Doc{
+			"ruleType": "NetworkRule", "name": name, "ipProtocols": []any{protocol}, "sourceAddresses": source, "sourceIpGroups": []any{},
+			"destinationAddresses": []any{to}, "destinationIpGroups": []any{}, "destinationFqdns": []any{}, "destinationPorts": []any{port},
+		}
 	}
 	collection := func(name string, priority int, rules ...any) Doc {
-		return Doc{"ruleCollectionType": "FirewallPolicyFilterRuleCollection", "name": name, "priority": priority,
-			"action": Doc{"type": "Allow"}, "rules": rules}
+		return Doc{
+			"ruleCollectionType": "FirewallPolicyFilterRuleCollection", "name": name, "priority": priority,
+			"action": Doc{"type": "Allow"}, "rules": rules,
+		}
 	}
 	group := func(name string, priority int, collections ...any) Doc {
-		return Doc{"id": policy + "/ruleCollectionGroups/" + name, "name": name, "location": plan.Location,
-			"properties": Doc{"priority": priority, "ruleCollections": collections}}
+		return Doc{
+			"id": policy + "/ruleCollectionGroups/" + name, "name": name, "location": plan.Location,
+			"properties": Doc{"priority": priority, "ruleCollections": collections},
+		}
 	}
 	https, http := Doc{"protocolType": "Https", "port": 443}, Doc{"protocolType": "Http", "port": 80}
 	return []Doc{
@@ -200,7 +222,9 @@ func seedFirewall() []Doc {
 			"ipConfigurations": []any{Doc{"name": "ipconfig1", "properties": Doc{
 				"privateIPAddress": plan.FWAddr.String(), "privateIPAllocationMethod": "Dynamic",
 				"subnet":          ref(networkID("virtualNetworks", plan.VNet, "subnets", plan.FWSubnet)),
-				"publicIPAddress": ref(networkID("publicIPAddresses", "pip-fw-lab"))}}}}),
+				"publicIPAddress": ref(networkID("publicIPAddresses", "pip-fw-lab")),
+			}}},
+		}),
 	}
 }
 
@@ -221,9 +245,11 @@ func seedNodes(p *plan.Plan) []Doc {
 }
 
 func poolTags(n plan.Node) Doc {
-	return Doc{"aks-managed-poolName": n.Pool, "aks-managed-orchestrator": "Kubernetes:" + Version, "aks-managed-creationSource": "vmssclient-aks-" + n.VMSS,
+	return Doc{
+		"aks-managed-poolName": n.Pool, "aks-managed-orchestrator": "Kubernetes:" + Version, "aks-managed-creationSource": "vmssclient-aks-" + n.VMSS,
 		"aks-managed-createOperationID": "00000000-0000-0000-0000-000000000003", "aks-managed-operationID": "00000000-0000-0000-0000-000000000003",
-		"aks-managed-resourceNameSuffix": "lab", "aks-managed-kubeletIdentityClientID": "00000000-0000-0000-0000-000000000004", "poolName": n.Pool}
+		"aks-managed-resourceNameSuffix": "lab", "aks-managed-kubeletIdentityClientID": "00000000-0000-0000-0000-000000000004", "poolName": n.Pool,
+	}
 }
 
 func subnetID(name string) string {
@@ -239,8 +265,10 @@ func pools(p *plan.Plan) []any {
 }
 
 func osProfile(computer string) Doc {
-	return Doc{"computerName": computer, "adminUsername": "azureuser", "linuxConfiguration": Doc{"disablePasswordAuthentication": true},
-		"secrets": []any{}, "allowExtensionOperations": true}
+	return Doc{
+		"computerName": computer, "adminUsername": "azureuser", "linuxConfiguration": Doc{"disablePasswordAuthentication": true},
+		"secrets": []any{}, "allowExtensionOperations": true,
+	}
 }
 
 func seedScaleSet(p *plan.Plan, n plan.Node, id string) Doc {
@@ -253,21 +281,27 @@ func seedScaleSet(p *plan.Plan, n plan.Node, id string) Doc {
 	profile := osProfile("")
 	delete(profile, "computerName")
 	profile["computerNamePrefix"] = n.VMSS
-	return Doc{"id": id, "name": n.VMSS, "location": plan.Location, "tags": poolTags(n),
+	return Doc{
+		"id": id, "name": n.VMSS, "location": plan.Location, "tags": poolTags(n),
 		"sku": Doc{"name": vmSize, "tier": "Standard", "capacity": count}, "zones": []any{},
 		"properties": Doc{
 			"singlePlacementGroup": false, "orchestrationMode": "Uniform", "upgradePolicy": Doc{"mode": "Manual"}, "overprovision": false,
 			"virtualMachineProfile": Doc{
 				"osProfile": profile,
-				"storageProfile": Doc{"osDisk": Doc{"osType": "Linux", "createOption": "FromImage", "caching": "ReadOnly",
-					"managedDisk": Doc{"storageAccountType": "Premium_LRS"}, "diskSizeGB": 128}},
+				"storageProfile": Doc{"osDisk": Doc{
+					"osType": "Linux", "createOption": "FromImage", "caching": "ReadOnly",
+					"managedDisk": Doc{"storageAccountType": "Premium_LRS"}, "diskSizeGB": 128,
+				}},
 				"networkProfile": Doc{"networkInterfaceConfigurations": []any{Doc{"name": n.VMSS, "properties": Doc{
 					"primary": true, "enableAcceleratedNetworking": false, "enableIPForwarding": true, "dnsSettings": Doc{"dnsServers": []any{}},
-					"ipConfigurations": []any{Doc{"name": "ipconfig1", "properties": Doc{"primary": true, "privateIPAddressVersion": "IPv4",
-						"subnet": ref(subnetID(n.Subnet)), "loadBalancerBackendAddressPools": pools(p)}}},
+					"ipConfigurations": []any{Doc{"name": "ipconfig1", "properties": Doc{
+						"primary": true, "privateIPAddressVersion": "IPv4",
+						"subnet": ref(subnetID(n.Subnet)), "loadBalancerBackendAddressPools": pools(p),
+					}}},
 				}}}},
 			},
-		}}
+		},
+	}
 }
 
 const vmSize = "Standard_D2s_v5"
@@ -277,26 +311,34 @@ func seedInstance(n plan.Node, id string) Doc {
 	status := func(code, display string) Doc {
 		return Doc{"code": code, "level": "Info", "displayStatus": display, "time": "2026-01-15T10:00:00.0000000+00:00"}
 	}
-	return Doc{"id": id, "name": instance, "instanceId": instance, "location": plan.Location, "tags": poolTags(n),
+	return Doc{
+		"id": id, "name": instance, "instanceId": instance, "location": plan.Location, "tags": poolTags(n),
 		"sku": Doc{"name": vmSize, "tier": "Standard"},
 		"properties": Doc{
 			"latestModelApplied": true, "vmId": newGUID(), "osProfile": osProfile(n.Name), "hardwareProfile": Doc{"vmSize": vmSize},
 			"networkProfile": Doc{"networkInterfaces": []any{ref(id + "/networkInterfaces/" + n.VMSS)}},
-			"storageProfile": Doc{"osDisk": Doc{"osType": "Linux", "name": fmt.Sprintf("%s_%s_OsDisk_1", n.VMSS, instance), "createOption": "FromImage",
-				"caching": "ReadOnly", "diskSizeGB": 128}, "dataDisks": []any{}},
-			"instanceView": Doc{"computerName": n.Name, "osName": "ubuntu", "osVersion": "24.04",
+			"storageProfile": Doc{"osDisk": Doc{
+				"osType": "Linux", "name": fmt.Sprintf("%s_%s_OsDisk_1", n.VMSS, instance), "createOption": "FromImage",
+				"caching": "ReadOnly", "diskSizeGB": 128,
+			}, "dataDisks": []any{}},
+			"instanceView": Doc{
+				"computerName": n.Name, "osName": "ubuntu", "osVersion": "24.04",
 				"vmAgent":  Doc{"vmAgentVersion": "2.13.1.1", "statuses": []any{status("ProvisioningState/succeeded", "Ready")}},
-				"statuses": []any{status("ProvisioningState/succeeded", "Provisioning succeeded"), status("PowerState/running", "VM running")}},
-		}}
+				"statuses": []any{status("ProvisioningState/succeeded", "Provisioning succeeded"), status("PowerState/running", "VM running")},
+			},
+		},
+	}
 }
 
 // seedNIC is a node's NIC. With azure-node-subnet the pods' addresses are
 // secondary ip configurations of it.
 func seedNIC(p *plan.Plan, n plan.Node, vm string) Doc {
 	config := func(i int, addr string, primary bool, pools []any) Doc {
-		return Doc{"name": fmt.Sprintf("ipconfig%d", i), "properties": Doc{"primary": primary, "privateIPAddress": addr,
+		return Doc{"name": fmt.Sprintf("ipconfig%d", i), "properties": Doc{
+			"primary": primary, "privateIPAddress": addr,
 			"privateIPAllocationMethod": "Dynamic", "privateIPAddressVersion": "IPv4", "subnet": ref(subnetID(n.Subnet)),
-			"loadBalancerBackendAddressPools": pools}}
+			"loadBalancerBackendAddressPools": pools,
+		}}
 	}
 	configs := []any{config(1, n.Addr.String(), true, pools(p))}
 	if p.Topology.CNI == plan.NodeSubnet {
@@ -341,12 +383,16 @@ func seedCluster(p *plan.Plan) Doc {
 	}
 	switch t.Outbound {
 	case plan.OutLB:
-		np["loadBalancerProfile"] = Doc{"backendPoolType": "nodeIPConfiguration", "managedOutboundIPs": Doc{"count": 1},
+		np["loadBalancerProfile"] = Doc{
+			"backendPoolType": "nodeIPConfiguration", "managedOutboundIPs": Doc{"count": 1},
 			"effectiveOutboundIPs":   []any{ref(plan.ID(plan.NodeGroup, "Microsoft.Network/publicIPAddresses", "pip-lb-egress"))},
-			"allocatedOutboundPorts": 0, "idleTimeoutInMinutes": 30}
+			"allocatedOutboundPorts": 0, "idleTimeoutInMinutes": 30,
+		}
 	case plan.OutManaged:
-		np["natGatewayProfile"] = Doc{"managedOutboundIPProfile": Doc{"count": 1}, "idleTimeoutInMinutes": 4,
-			"effectiveOutboundIPs": []any{ref(plan.ID(plan.NodeGroup, "Microsoft.Network/publicIPAddresses", "pip-natgw-lab"))}}
+		np["natGatewayProfile"] = Doc{
+			"managedOutboundIPProfile": Doc{"count": 1}, "idleTimeoutInMinutes": 4,
+			"effectiveOutboundIPs": []any{ref(plan.ID(plan.NodeGroup, "Microsoft.Network/publicIPAddresses", "pip-natgw-lab"))},
+		}
 	}
 	principal := "00000000-0000-0000-0000-000000000004"
 	properties := Doc{
@@ -358,17 +404,20 @@ func seedCluster(p *plan.Plan) Doc {
 		"apiServerAccessProfile": Doc{"enablePrivateCluster": false, "enableVnetIntegration": true},
 		"identityProfile": Doc{"kubeletidentity": Doc{
 			"resourceId": plan.ID(plan.NodeGroup, "Microsoft.ManagedIdentity/userAssignedIdentities", plan.Cluster+"-agentpool"),
-			"clientId":   principal, "objectId": principal}},
+			"clientId":   principal, "objectId": principal,
+		}},
 		"disableLocalAccounts": false, "securityProfile": Doc{}, "oidcIssuerProfile": Doc{"enabled": false},
 		"storageProfile": Doc{"diskCSIDriver": Doc{"enabled": true}, "fileCSIDriver": Doc{"enabled": true}, "snapshotController": Doc{"enabled": true}},
 	}
 	if t.Outbound == plan.OutNone {
 		properties["bootstrapProfile"] = Doc{"artifactSource": "Cache"}
 	}
-	return Doc{"id": clusterID(), "name": plan.Cluster, "location": plan.Location, "tags": Doc{}, "kind": "Base",
+	return Doc{
+		"id": clusterID(), "name": plan.Cluster, "location": plan.Location, "tags": Doc{}, "kind": "Base",
 		"identity":   Doc{"type": "SystemAssigned", "principalId": principal, "tenantId": plan.Tenant},
 		"sku":        Doc{"name": "Base", "tier": "Standard"},
-		"properties": properties}
+		"properties": properties,
+	}
 }
 
 // FQDN is the API server's public name, which the lab's public DNS answers.
@@ -378,12 +427,14 @@ func seedPools(p *plan.Plan) []any {
 	maxPods := map[string]int{plan.Kubenet: 110, plan.NodeSubnet: 30, plan.PodSubnet: 110, plan.Overlay: 250}[p.Topology.CNI]
 	var out []any
 	for i, pool := range p.Topology.Pools {
-		profile := Doc{"name": pool.Name, "count": pool.Nodes, "vmSize": vmSize, "osDiskSizeGB": 128, "osDiskType": "Managed", "kubeletDiskType": "OS",
+		profile := Doc{
+			"name": pool.Name, "count": pool.Nodes, "vmSize": vmSize, "osDiskSizeGB": 128, "osDiskType": "Managed", "kubeletDiskType": "OS",
 			"maxPods": maxPods, "type": "VirtualMachineScaleSets", "enableAutoScaling": false, "scaleDownMode": "Delete",
 			"provisioningState": "Succeeded", "powerState": Doc{"code": "Running"}, "orchestratorVersion": Version,
 			"currentOrchestratorVersion": Version, "enableNodePublicIP": false, "mode": "User", "osType": "Linux", "osSKU": "Ubuntu",
 			"nodeImageVersion": "AKSUbuntu-2404gen2containerd-202601.01.0", "upgradeSettings": Doc{"maxSurge": "10%"}, "enableFIPS": false,
-			"networkProfile": Doc{}, "vnetSubnetID": subnetID(pool.Subnet)}
+			"networkProfile": Doc{}, "vnetSubnetID": subnetID(pool.Subnet),
+		}
 		if i == 0 {
 			profile["mode"] = "System"
 		}

@@ -14,7 +14,8 @@ func everyTopology(t *testing.T, f func(t *testing.T, p *plan.Plan, s *Store)) {
 		for _, out := range []string{plan.OutLB, plan.OutManaged, plan.OutUser, plan.OutUDR, plan.OutNone} {
 			t.Run(cni+"/"+out, func(t *testing.T) {
 				p, err := plan.New("t", plan.Topology{CNI: cni, Outbound: out, Pools: []plan.Pool{
-					{Name: "np1", Nodes: 2}, {Name: "np2", Subnet: "snet-more", Nodes: 1}}})
+					{Name: "np1", Nodes: 2}, {Name: "np2", Subnet: "snet-more", Nodes: 1},
+				}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -43,11 +44,16 @@ func TestSeed(t *testing.T) {
 			subnet, property string
 			want             bool
 		}{
-			{plan.NodesSubnet, "networkSecurityGroup", true}, {plan.PodsSubnet, "networkSecurityGroup", true},
-			{"snet-more", "networkSecurityGroup", true}, {plan.FWSubnet, "networkSecurityGroup", false},
-			{plan.NodesSubnet, "routeTable", udr || kubenet}, {"snet-more", "routeTable", udr || kubenet},
-			{plan.PodsSubnet, "routeTable", udr}, {plan.FWSubnet, "routeTable", false},
-			{plan.NodesSubnet, "natGateway", nat}, {"snet-more", "natGateway", nat},
+			{plan.NodesSubnet, "networkSecurityGroup", true},
+			{plan.PodsSubnet, "networkSecurityGroup", true},
+			{"snet-more", "networkSecurityGroup", true},
+			{plan.FWSubnet, "networkSecurityGroup", false},
+			{plan.NodesSubnet, "routeTable", udr || kubenet},
+			{"snet-more", "routeTable", udr || kubenet},
+			{plan.PodsSubnet, "routeTable", udr},
+			{plan.FWSubnet, "routeTable", false},
+			{plan.NodesSubnet, "natGateway", nat},
+			{"snet-more", "natGateway", nat},
 			{plan.PodsSubnet, "natGateway", nat && p.Topology.CNI == plan.PodSubnet},
 		} {
 			if got := subnet(c.subnet, c.property) != ""; got != c.want {

@@ -156,8 +156,10 @@ func (c *call) manage(lower string) {
 }
 
 func subscription() Doc {
-	return Doc{"id": "/subscriptions/" + plan.Subscription, "subscriptionId": plan.Subscription, "tenantId": plan.Tenant,
-		"displayName": "lab", "state": "Enabled", "subscriptionPolicies": Doc{"spendingLimit": "Off"}, "authorizationSource": "RoleBased"}
+	return Doc{
+		"id": "/subscriptions/" + plan.Subscription, "subscriptionId": plan.Subscription, "tenantId": plan.Tenant,
+		"displayName": "lab", "state": "Enabled", "subscriptionPolicies": Doc{"spendingLimit": "Off"}, "authorizationSource": "RoleBased",
+	}
 }
 
 // inSubscription routes what is below /subscriptions/ID.

@@ -352,8 +352,10 @@ func TestMetrics(t *testing.T) {
 	for _, c := range []struct{ query, want string }{
 		{"metricnames=SnatConnectionCount&aggregation=Total", "10<nil>;9<nil>;13<nil>;| "},
 		{"metricnames=SnatConnectionCount&aggregation=Total,Maximum&$filter=" + url.QueryEscape("ConnectionState eq 'failed'"), "connectionstate=Failed 11;<nil><nil>;43;| "},
-		{"metricnames=snatconnectioncount&$filter=" + url.QueryEscape("BackendIPAddress eq '*' and ConnectionState eq 'Failed'"),
-			"backendipaddress=10.224.0.4 connectionstate=Failed 1<nil>;<nil><nil>;3<nil>;| backendipaddress=10.224.0.5 connectionstate=Failed 0<nil>;<nil><nil>;1<nil>;| "},
+		{
+			"metricnames=snatconnectioncount&$filter=" + url.QueryEscape("BackendIPAddress eq '*' and ConnectionState eq 'Failed'"),
+			"backendipaddress=10.224.0.4 connectionstate=Failed 1<nil>;<nil><nil>;3<nil>;| backendipaddress=10.224.0.5 connectionstate=Failed 0<nil>;<nil><nil>;1<nil>;| ",
+		},
 		{"metricnames=SnatConnectionCount&$filter=" + url.QueryEscape("ConnectionState eq 'Pending'"), ""},
 	} {
 		status, d := get(c.query)
@@ -377,8 +379,10 @@ func TestGateway(t *testing.T) {
 	}{
 		{vnet + "/subnets/GatewaySubnet", Doc{"properties": Doc{"addressPrefix": "10.230.0.0/27"}}},
 		{networkID("localNetworkGateways", "site"), Doc{"properties": Doc{"gatewayIpAddress": "198.51.100.9", "localNetworkAddressSpace": Doc{"addressPrefixes": []any{"192.168.0.0/16"}}}}},
-		{networkID("virtualNetworkGateways", "vgw"), Doc{"tags": Doc{"learnedRoutes": "0.0.0.0/0, 172.20.0.0/16"}, "properties": Doc{"gatewayType": "Vpn",
-			"ipConfigurations": []any{Doc{"name": "c", "properties": Doc{"subnet": ref(vnet + "/subnets/GatewaySubnet")}}}}}},
+		{networkID("virtualNetworkGateways", "vgw"), Doc{"tags": Doc{"learnedRoutes": "0.0.0.0/0, 172.20.0.0/16"}, "properties": Doc{
+			"gatewayType":      "Vpn",
+			"ipConfigurations": []any{Doc{"name": "c", "properties": Doc{"subnet": ref(vnet + "/subnets/GatewaySubnet")}}},
+		}}},
 	} {
 		if r, d := s.do("PUT", p.id+v, p.body); r.StatusCode != 201 {
 			t.Fatalf("%d %v", r.StatusCode, d)
@@ -414,7 +418,8 @@ func trySDK(t *testing.T, slow, discovery bool) {
 		}
 	})
 	c := cloud.Configuration{ActiveDirectoryAuthorityHost: s.http.URL, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-		cloud.ResourceManager: {Endpoint: s.http.URL, Audience: s.http.URL}}}
+		cloud.ResourceManager: {Endpoint: s.http.URL, Audience: s.http.URL},
+	}}
 	client := azcore.ClientOptions{Cloud: c, Transport: microsoft{s.http.Client(), s.http.URL}, Retry: policy.RetryOptions{RetryDelay: time.Millisecond}}
 	t.Setenv("AZURE_TENANT_ID", plan.Tenant)
 	t.Setenv("AZURE_CLIENT_ID", testClient)

@@ -449,8 +449,10 @@ var inlines = map[string][]inline{
 	"microsoft.network/loadbalancers": {
 		{segment: "frontendIPConfigurations", property: "frontendIPConfigurations"},
 		{segment: "backendAddressPools", property: "backendAddressPools"},
-		{segment: "loadBalancingRules", property: "loadBalancingRules"}, {segment: "probes", property: "probes"},
-		{segment: "inboundNatRules", property: "inboundNatRules"}, {segment: "outboundRules", property: "outboundRules"},
+		{segment: "loadBalancingRules", property: "loadBalancingRules"},
+		{segment: "probes", property: "probes"},
+		{segment: "inboundNatRules", property: "inboundNatRules"},
+		{segment: "outboundRules", property: "outboundRules"},
 		{segment: "inboundNatPools", property: "inboundNatPools"},
 	},
 	"microsoft.network/networkinterfaces": {{segment: "ipConfigurations", property: "ipConfigurations"}},
@@ -488,8 +490,10 @@ func (in inline) lift(parent resourceID, entry Doc) Doc {
 		}
 	}
 	name := Str(entry, "name")
-	return Doc{"id": parent.String() + "/" + in.segment + "/" + name, "name": name,
-		"type": parent.kind() + "/" + in.segment, "properties": p}
+	return Doc{
+		"id": parent.String() + "/" + in.segment + "/" + name, "name": name,
+		"type": parent.kind() + "/" + in.segment, "properties": p,
+	}
 }
 
 // sink makes a parent's entry of a resource.

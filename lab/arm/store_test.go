@@ -23,8 +23,10 @@ func newTestStore(t *testing.T) *Store {
 	must(t, s, testNet+"/natGateways/nat", Doc{"properties": Doc{"publicIpAddresses": []any{ref(testNet + "/publicIPAddresses/pip")}}})
 	must(t, s, testNet+"/virtualNetworks/v", Doc{"properties": Doc{
 		"addressSpace": Doc{"addressPrefixes": []any{"10.0.0.0/8"}},
-		"subnets": []any{Doc{"name": "a", "properties": Doc{"addressPrefix": "10.1.0.0/16",
-			"networkSecurityGroup": ref(testNet + "/networkSecurityGroups/NSG"), "natGateway": ref(testNet + "/natGateways/nat")}}},
+		"subnets": []any{Doc{"name": "a", "properties": Doc{
+			"addressPrefix":        "10.1.0.0/16",
+			"networkSecurityGroup": ref(testNet + "/networkSecurityGroups/NSG"), "natGateway": ref(testNet + "/natGateways/nat"),
+		}}},
 	}})
 	return s
 }
@@ -39,8 +41,10 @@ func must(t *testing.T, s *Store, id string, body Doc) Doc {
 }
 
 func rule(priority int, direction string) Doc {
-	return Doc{"properties": Doc{"priority": priority, "direction": direction, "access": "Deny", "protocol": "Tcp",
-		"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "Internet", "destinationPortRange": "443"}}
+	return Doc{"properties": Doc{
+		"priority": priority, "direction": direction, "access": "Deny", "protocol": "Tcp",
+		"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "Internet", "destinationPortRange": "443",
+	}}
 }
 
 func TestNestedBothWays(t *testing.T) {

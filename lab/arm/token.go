@@ -56,9 +56,11 @@ func (c *call) oauthError(status int, kind string, code int, format string, args
 	text := fmt.Sprintf("AADSTS%d: ", code) + fmt.Sprintf(format, args...)
 	trace, correlation := newGUID(), newGUID()
 	now := c.opts.Now().UTC().Format("2006-01-02 15:04:05Z")
-	c.json(status, Doc{"error": kind, "error_description": fmt.Sprintf("%s Trace ID: %s Correlation ID: %s Timestamp: %s", text, trace, correlation, now),
+	c.json(status, Doc{
+		"error": kind, "error_description": fmt.Sprintf("%s Trace ID: %s Correlation ID: %s Timestamp: %s", text, trace, correlation, now),
 		"error_codes": []any{code}, "timestamp": now, "trace_id": trace, "correlation_id": correlation,
-		"error_uri": fmt.Sprintf("%s/error?code=%d", c.base(), code)})
+		"error_uri": fmt.Sprintf("%s/error?code=%d", c.base(), code),
+	})
 }
 
 var b64 = base64.RawURLEncoding
@@ -67,8 +69,10 @@ var b64 = base64.RawURLEncoding
 func (s *Server) sign(audience string) string {
 	now := s.opts.Now()
 	head, _ := json.Marshal(Doc{"typ": "JWT", "alg": "HS256"})
-	claims, _ := json.Marshal(Doc{"aud": audience, "iss": "https://sts.windows.net/" + s.opts.Tenant + "/", "iat": now.Unix(), "nbf": now.Unix(),
-		"exp": now.Add(tokenLife).Unix(), "appid": s.opts.ClientID, "oid": objectID, "sub": objectID, "tid": s.opts.Tenant, "idtyp": "app", "ver": "1.0"})
+	claims, _ := json.Marshal(Doc{
+		"aud": audience, "iss": "https://sts.windows.net/" + s.opts.Tenant + "/", "iat": now.Unix(), "nbf": now.Unix(),
+		"exp": now.Add(tokenLife).Unix(), "appid": s.opts.ClientID, "oid": objectID, "sub": objectID, "tid": s.opts.Tenant, "idtyp": "app", "ver": "1.0",
+	})
 	text := b64.EncodeToString(head) + "." + b64.EncodeToString(claims)
 	return text + "." + b64.EncodeToString(s.mac(text))
 }
@@ -124,11 +128,13 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 func (c *call) openID() {
 	tenant, _, _ := strings.Cut(strings.Trim(c.path, "/"), "/")
 	at := c.base() + "/" + tenant
-	c.json(200, Doc{"issuer": at + "/v2.0", "authorization_endpoint": at + "/oauth2/v2.0/authorize", "token_endpoint": at + "/oauth2/v2.0/token",
+	c.json(200, Doc{
+		"issuer": at + "/v2.0", "authorization_endpoint": at + "/oauth2/v2.0/authorize", "token_endpoint": at + "/oauth2/v2.0/token",
 		"device_authorization_endpoint": at + "/oauth2/v2.0/devicecode", "jwks_uri": at + "/discovery/v2.0/keys",
 		"token_endpoint_auth_methods_supported": []any{"client_secret_post", "client_secret_basic"},
 		"response_types_supported":              []any{"code", "token"}, "subject_types_supported": []any{"pairwise"},
-		"id_token_signing_alg_values_supported": []any{"RS256"}, "scopes_supported": []any{"openid"}})
+		"id_token_signing_alg_values_supported": []any{"RS256"}, "scopes_supported": []any{"openid"},
+	})
 }
 
 // discovery answers "is this host an authority?".
@@ -145,8 +151,10 @@ func InstanceDiscovery(authorization, base string) Doc {
 		tenant, _, _ = strings.Cut(strings.Trim(u.Path, "/"), "/")
 	}
 	name := strings.TrimPrefix(strings.TrimPrefix(host, "https://"), "http://")
-	return Doc{"tenant_discovery_endpoint": host + "/" + tenant + "/v2.0/.well-known/openid-configuration", "api-version": "1.1",
-		"metadata": []any{Doc{"preferred_network": name, "preferred_cache": name, "aliases": []any{name}}}}
+	return Doc{
+		"tenant_discovery_endpoint": host + "/" + tenant + "/v2.0/.well-known/openid-configuration", "api-version": "1.1",
+		"metadata": []any{Doc{"preferred_network": name, "preferred_cache": name, "aliases": []any{name}}},
+	}
 }
 
 // endpoints is the cloud's self-description, in the old form and the new.
@@ -157,6 +165,8 @@ func (c *call) endpoints() {
 		c.json(200, Doc{"galleryEndpoint": base, "graphEndpoint": base, "portalEndpoint": base, "authentication": auth})
 		return
 	}
-	c.json(200, []any{Doc{"name": "AzureLab", "portal": base, "authentication": auth, "resourceManager": base + "/", "media": base,
-		"graphAudience": base, "graph": base, "batch": base, "suffixes": Doc{"storage": "core.windows.net", "keyVaultDns": "vault.azure.net", "acrLoginServer": "azurecr.io"}}})
+	c.json(200, []any{Doc{
+		"name": "AzureLab", "portal": base, "authentication": auth, "resourceManager": base + "/", "media": base,
+		"graphAudience": base, "graph": base, "batch": base, "suffixes": Doc{"storage": "core.windows.net", "keyVaultDns": "vault.azure.net", "acrLoginServer": "azurecr.io"},
+	}})
 }

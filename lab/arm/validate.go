@@ -312,8 +312,10 @@ var holds = map[string][]struct{ property, code, message string }{
 	"microsoft.network/publicipaddresses": {
 		{"ipConfiguration", "PublicIPAddressCannotBeDeleted", stillAllocated}, {"natGateway", "PublicIPAddressCannotBeDeleted", stillAllocated},
 	},
-	"microsoft.network/virtualnetworks/subnets": {{"ipConfigurations", "InUseSubnetCannotBeDeleted",
-		"Subnet %s is in use by %s and cannot be deleted. In order to delete the subnet, delete all the resources within the subnet."}},
+	"microsoft.network/virtualnetworks/subnets": {{
+		"ipConfigurations", "InUseSubnetCannotBeDeleted",
+		"Subnet %s is in use by %s and cannot be deleted. In order to delete the subnet, delete all the resources within the subnet.",
+	}},
 	"microsoft.network/firewallpolicies": {{"firewalls", "FirewallPolicyInUse", "Firewall policy %s cannot be deleted because it is in use by %s."}},
 }
 

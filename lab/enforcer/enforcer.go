@@ -53,16 +53,20 @@ type enforcer struct {
 }
 
 func newEnforcer(p *plan.Plan, client kubernetes.Interface) *enforcer {
-	return &enforcer{plan: p, factory: informers.NewSharedInformerFactory(client, 0), changed: make(chan struct{}, 1),
-		applied: map[string]string{}, chains: map[string][]string{}}
+	return &enforcer{
+		plan: p, factory: informers.NewSharedInformerFactory(client, 0), changed: make(chan struct{}, 1),
+		applied: map[string]string{}, chains: map[string][]string{},
+	}
 }
 
 func (e *enforcer) run(ctx context.Context) error {
 	note := cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { e.poke() }, UpdateFunc: func(_, _ any) { e.poke() }, DeleteFunc: func(any) { e.poke() },
 	}
-	for _, i := range []cache.SharedIndexInformer{e.factory.Core().V1().Pods().Informer(), e.factory.Core().V1().Namespaces().Informer(),
-		e.factory.Networking().V1().NetworkPolicies().Informer()} {
+	for _, i := range []cache.SharedIndexInformer{
+		e.factory.Core().V1().Pods().Informer(), e.factory.Core().V1().Namespaces().Informer(),
+		e.factory.Networking().V1().NetworkPolicies().Informer(),
+	} {
 		if _, err := i.AddEventHandler(note); err != nil {
 			return fmt.Errorf("network policy enforcer: %w", err)
 		}

@@ -47,8 +47,10 @@ func TestTrial(t *testing.T) {
 	for name, addr := range pods {
 		sh(node, fmt.Sprintf("ip link add %s type veth peer name eth0 netns l2e-%s; ip link set %s master cbr0 up", name, name, name))
 		sh("l2e-"+name, fmt.Sprintf("ip addr add %s/24 dev eth0; ip link set eth0 up; ip route add default via 10.244.0.1", addr))
-		objects = append(objects, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", Labels: map[string]string{"app": name}},
-			Spec: corev1.PodSpec{NodeName: p.Nodes[0].Name}, Status: corev1.PodStatus{PodIP: addr, Phase: corev1.PodRunning}})
+		objects = append(objects, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", Labels: map[string]string{"app": name}},
+			Spec:       corev1.PodSpec{NodeName: p.Nodes[0].Name}, Status: corev1.PodStatus{PodIP: addr, Phase: corev1.PodRunning},
+		})
 	}
 	sh(node, "nft add table ip svc; nft add chain ip svc pre '{ type nat hook prerouting priority dstnat; }'; nft add rule ip svc pre ip daddr 10.0.0.9 tcp dport 80 dnat to 10.244.0.6:5432")
 	for name, addr := range map[string]string{"l2e-db": "10.244.0.6:5432", node: "10.244.0.1:7000"} {
@@ -120,9 +122,13 @@ func TestTrial(t *testing.T) {
 		t.Errorf("a policy cut an established connection: %v", err)
 	}
 	port := intstr.FromInt32(5432)
-	policy("allow", "web", networkingv1.NetworkPolicySpec{PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
-		Egress: []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}}},
-			Ports: []networkingv1.NetworkPolicyPort{{Port: &port}}}}})
+	policy("allow", "web", networkingv1.NetworkPolicySpec{
+		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+		Egress: []networkingv1.NetworkPolicyEgressRule{{
+			To:    []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}}},
+			Ports: []networkingv1.NetworkPolicyPort{{Port: &port}},
+		}},
+	})
 	become("allowed by pod and port", "l2e-web", db, true)
 	become("allowed behind the Service, whose port is another", "l2e-web", service, true)
 	policy("closed", "db", networkingv1.NetworkPolicySpec{})

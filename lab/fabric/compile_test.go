@@ -40,8 +40,10 @@ func compiled(t *testing.T, p *plan.Plan, s *arm.Store) *program {
 // TestPrograms compares everything that fresh labs are programmed with.
 func TestPrograms(t *testing.T) {
 	for _, topology := range []plan.Topology{
-		{CNI: plan.Overlay, Outbound: plan.OutLB}, {CNI: plan.Kubenet, Outbound: plan.OutUDR},
-		{CNI: plan.NodeSubnet, Outbound: plan.OutNone, Nodes: 1}, {CNI: plan.PodSubnet, Outbound: plan.OutUser},
+		{CNI: plan.Overlay, Outbound: plan.OutLB},
+		{CNI: plan.Kubenet, Outbound: plan.OutUDR},
+		{CNI: plan.NodeSubnet, Outbound: plan.OutNone, Nodes: 1},
+		{CNI: plan.PodSubnet, Outbound: plan.OutUser},
 	} {
 		name := topology.CNI + "-" + topology.Outbound
 		t.Run(name, func(t *testing.T) {
@@ -193,12 +195,14 @@ func TestRefusals(t *testing.T) {
 		rule(arm.Doc{"protocol": "Gre", "direction": "Inbound", "access": "Deny"}),
 		rule(arm.Doc{"protocol": "Tcp", "direction": "Inbound", "access": "Deny", "destinationPortRange": "99999"}),
 		{"id": network("routeTables", plan.RouteTable), "name": "bad R", "properties": arm.Doc{"routes": []any{arm.Doc{"name": "R", "properties": arm.Doc{
-			"addressPrefix": "0.0.0.0/0", "nextHopType": "VirtualAppliance", "nextHopIpAddress": "nowhere"}}}}},
+			"addressPrefix": "0.0.0.0/0", "nextHopType": "VirtualAppliance", "nextHopIpAddress": "nowhere",
+		}}}}},
 	} {
 		docs := append(s.All(), doc)
 		if kind(docID(doc)) == "microsoft.network/routetables" {
 			docs = append(docs, arm.Doc{"id": network("virtualNetworks", plan.VNet, "subnets", "more"), "properties": arm.Doc{
-				"addressPrefix": "10.230.0.0/24", "routeTable": arm.Doc{"id": doc["id"]}}})
+				"addressPrefix": "10.230.0.0/24", "routeTable": arm.Doc{"id": doc["id"]},
+			}})
 		}
 		if _, err := compile(p, docs); err == nil || !strings.Contains(err.Error(), "bad") || !strings.Contains(err.Error(), "R") {
 			t.Errorf("%v: %v", doc, err)
@@ -222,7 +226,8 @@ func TestASG(t *testing.T) {
 		}
 	}
 	docs = append(docs, arm.Doc{"id": network("networkSecurityGroups", "g"), "properties": arm.Doc{"securityRules": []any{arm.Doc{"name": "R", "properties": arm.Doc{
-		"protocol": "*", "direction": "Inbound", "access": "Deny", "priority": 100, "destinationApplicationSecurityGroups": []any{arm.Doc{"id": asg}}, "sourceAddressPrefix": "*"}}}}})
+		"protocol": "*", "direction": "Inbound", "access": "Deny", "priority": 100, "destinationApplicationSecurityGroups": []any{arm.Doc{"id": asg}}, "sourceAddressPrefix": "*",
+	}}}}})
 	prog, err := compile(p, docs)
 	if err != nil {
 		t.Fatal(err)

@@ -532,8 +532,10 @@ func (w *world) readNICs() error {
 }
 
 func (w *world) readNIC(doc resource[networkInterface]) (*nic, error) {
-	n := &nic{id: lower(doc.ID), name: doc.Name, forwarding: doc.Properties.EnableIPForwarding, nsg: doc.Properties.NetworkSecurityGroup.key(),
-		subnetOf: map[netip.Addr]string{}, pools: map[string]bool{}, poolAddrs: map[string][]netip.Addr{}}
+	n := &nic{
+		id: lower(doc.ID), name: doc.Name, forwarding: doc.Properties.EnableIPForwarding, nsg: doc.Properties.NetworkSecurityGroup.key(),
+		subnetOf: map[netip.Addr]string{}, pools: map[string]bool{}, poolAddrs: map[string][]netip.Addr{},
+	}
 	for i, c := range doc.Properties.IPConfigurations {
 		if c.Properties.PrivateIPAddress == "" {
 			continue
@@ -617,8 +619,10 @@ func (w *world) readFirewalls() {
 				continue
 			}
 			id := c.Properties.Subnet.key()
-			n := &nic{id: lower(fw.ID), name: fw.Name, addr: a, addrs: []netip.Addr{a}, subnet: id, subnetOf: map[netip.Addr]string{a: id},
-				forwarding: true, firewall: true, public: public}
+			n := &nic{
+				id: lower(fw.ID), name: fw.Name, addr: a, addrs: []netip.Addr{a}, subnet: id, subnetOf: map[netip.Addr]string{a: id},
+				forwarding: true, firewall: true, public: public,
+			}
 			if a == plan.FWAddr {
 				n.link, w.fwUp = fwLink, true
 			}

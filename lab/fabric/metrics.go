@@ -325,7 +325,8 @@ func (s sampling) balancer(e egress) {
 	attempted, failed := s.split(e)
 	for state, n := range map[string]float64{"Failed": failed, "Successful": attempted - failed} {
 		s.m.rise(s.now, e.resource, "SnatConnectionCount", n, map[string]string{
-			"FrontendIPAddress": e.public[0].String(), "BackendIPAddress": e.backend.String(), "ConnectionState": state})
+			"FrontendIPAddress": e.public[0].String(), "BackendIPAddress": e.backend.String(), "ConnectionState": state,
+		})
 	}
 }
 

@@ -103,8 +103,10 @@ func (w *world) side(prefix string, prefixes []string, groups []ref) (s nft.Set,
 // defaultRules are there when a document does not list them.
 func defaultRules() []resource[securityRule] {
 	rule := func(name, direction, from, to, access string, priority int) resource[securityRule] {
-		return resource[securityRule]{Name: name, Properties: securityRule{Protocol: "*", Access: access, Direction: direction, Priority: priority,
-			SourcePortRange: "*", DestinationPortRange: "*", SourceAddressPrefix: from, DestinationAddressPrefix: to}}
+		return resource[securityRule]{Name: name, Properties: securityRule{
+			Protocol: "*", Access: access, Direction: direction, Priority: priority,
+			SourcePortRange: "*", DestinationPortRange: "*", SourceAddressPrefix: from, DestinationAddressPrefix: to,
+		}}
 	}
 	return []resource[securityRule]{
 		rule("AllowVnetInBound", "Inbound", "VirtualNetwork", "VirtualNetwork", "Allow", 65000),

@@ -109,8 +109,10 @@ func (w *world) natEgress(s *resource[subnet], sources nft.Set) (egress, bool) {
 	if minutes == 0 {
 		minutes = defaultMinutes
 	}
-	return egress{resource: lower(g.ID), kind: "natgw", name: natCounter(g.Name), sources: sources, public: public,
-		lo: natFirstPort, hi: natLastPort, minutes: minutes, reset: true}, true
+	return egress{
+		resource: lower(g.ID), kind: "natgw", name: natCounter(g.Name), sources: sources, public: public,
+		lo: natFirstPort, hi: natLastPort, minutes: minutes, reset: true,
+	}, true
 }
 
 func natCounter(name string) string { return "natgw/" + nft.Ident(name) }
@@ -123,8 +125,10 @@ func (w *world) nicEgress(s *resource[subnet], sources nft.Set) []egress {
 		if len(n.public) == 0 || n.subnet != s.key() {
 			continue
 		}
-		e := egress{resource: n.id, kind: "instance", name: "instance/" + nft.Ident(n.name), sources: nft.Set{nft.AddrSpan(n.addr)}, public: n.public,
-			lo: natFirstPort, hi: natLastPort, minutes: defaultMinutes, icmp: true}
+		e := egress{
+			resource: n.id, kind: "instance", name: "instance/" + nft.Ident(n.name), sources: nft.Set{nft.AddrSpan(n.addr)}, public: n.public,
+			lo: natFirstPort, hi: natLastPort, minutes: defaultMinutes, icmp: true,
+		}
 		if n.firewall {
 			e.kind, e.name, e.hi = "firewall", "firewall/"+nft.Ident(n.name), natFirstPort+fwPorts-1
 		}
@@ -144,8 +148,10 @@ func (w *world) nicEgress(s *resource[subnet], sources nft.Set) []egress {
 			}
 		}
 		if len(left) > 0 {
-			out = append(out, egress{kind: "default", name: "default-outbound", sources: left, public: []netip.Addr{defaultOutbound},
-				lo: natFirstPort, hi: natLastPort, minutes: defaultMinutes})
+			out = append(out, egress{
+				kind: "default", name: "default-outbound", sources: left, public: []netip.Addr{defaultOutbound},
+				lo: natFirstPort, hi: natLastPort, minutes: defaultMinutes,
+			})
 		}
 	}
 	return out
@@ -171,9 +177,11 @@ func (w *world) balancerEgress(s *resource[subnet]) []egress {
 				if per == 0 || i/per >= len(public) {
 					continue
 				}
-				e := egress{resource: lower(lb.ID), kind: "lb", name: "lb/" + nft.Ident(lb.Name) + "/" + nft.Ident(rule.Name) + "/" + n.addr.String(),
+				e := egress{
+					resource: lower(lb.ID), kind: "lb", name: "lb/" + nft.Ident(lb.Name) + "/" + nft.Ident(rule.Name) + "/" + n.addr.String(),
 					backend: n.addr, public: public[i/per : i/per+1], minutes: rule.Properties.IdleTimeoutInMinutes, reset: rule.Properties.EnableTCPReset,
-					protocol: balancerProtocol(rule.Properties.Protocol)}
+					protocol: balancerProtocol(rule.Properties.Protocol),
+				}
 				e.lo = uint32(lbFirstPort + i%per*ports)
 				e.hi = e.lo + uint32(ports) - 1
 				if e.minutes == 0 {

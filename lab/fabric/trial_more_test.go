@@ -86,14 +86,18 @@ func TestTrialPlatform(tt *testing.T) {
 	t.udp(RolePublicDNS, "203.0.113.253:53")
 	t.serve(RoleAPIServer, plan.APIServer.String(), echo)
 	t.put(network("routeTables", plan.RouteTable, "routes", "default"), arm.Doc{"addressPrefix": "0.0.0.0/0", "nextHopType": "None"})
-	t.put(network("networkSecurityGroups", plan.NodesNSG, "securityRules", "DenyAll"), arm.Doc{"protocol": "*", "access": "Deny", "direction": "Outbound",
-		"priority": 100, "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*"})
+	t.put(network("networkSecurityGroups", plan.NodesNSG, "securityRules", "DenyAll"), arm.Doc{
+		"protocol": "*", "access": "Deny", "direction": "Outbound",
+		"priority": 100, "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*",
+	})
 	t.ask("the platform's DNS is no subject of NSG and routes", t.node(0), "168.63.129.16:53", true)
 	t.expect("nor is the API server", t.node(0), plan.APIServer.String(), "10.224.0.4")
 	t.expect("but everything else is", t.node(0), "10.224.0.5:10250", "timeout")
 	t.ask("azure-dns reaches public DNS", t.f.ns(RoleAzureDNS), "203.0.113.253:53", true)
-	t.put(network("networkSecurityGroups", plan.NodesNSG, "securityRules", "DenyDNS"), arm.Doc{"protocol": "*", "access": "Deny", "direction": "Outbound",
-		"priority": 101, "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "AzurePlatformDNS", "destinationPortRange": "53"})
+	t.put(network("networkSecurityGroups", plan.NodesNSG, "securityRules", "DenyDNS"), arm.Doc{
+		"protocol": "*", "access": "Deny", "direction": "Outbound",
+		"priority": 101, "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "AzurePlatformDNS", "destinationPortRange": "53",
+	})
 	t.ask("unless a rule names it by its tag", t.node(0), "168.63.129.16:53", false)
 	t.expect("laptop to the internet", t.f.ns(RoleLaptop), api443, "198.51.100.7")
 }
@@ -146,8 +150,10 @@ func TestTrialPodSubnet(tt *testing.T) {
 	if via("10.225.0.7") != "" || via("10.224.0.4") != "192.0.2.20" {
 		t.Errorf("only the pods' subnet lost its gateway: %q %q", via("10.225.0.7"), via("10.224.0.4"))
 	}
-	t.put(network("networkSecurityGroups", plan.PodsNSG, "securityRules", "Deny"), arm.Doc{"protocol": "*", "access": "Deny", "direction": "Outbound",
-		"priority": 100, "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*"})
+	t.put(network("networkSecurityGroups", plan.PodsNSG, "securityRules", "Deny"), arm.Doc{
+		"protocol": "*", "access": "Deny", "direction": "Outbound",
+		"priority": 100, "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*",
+	})
 	via("10.225.0.7")
 	if t.count("nsg/nsg-pods/Deny/outbound") == 0 {
 		t.Error("the pods' subnet's NSG did not judge the pod")
@@ -231,8 +237,11 @@ func TestTrialExplicitProxy(tt *testing.T) {
 	}
 	t.put(policy+"/ruleCollectionGroups/rcg-more", arm.Doc{"priority": 150, "ruleCollections": []any{arm.Doc{
 		"ruleCollectionType": "FirewallPolicyFilterRuleCollection", "name": "more", "priority": 100, "action": arm.Doc{"type": "Allow"},
-		"rules": []any{arm.Doc{"ruleType": "ApplicationRule", "name": "addr", "sourceAddresses": []any{"*"}, "targetFqdns": []any{"203.0.113.10"},
-			"protocols": []any{arm.Doc{"protocolType": "Https", "port": 443}, arm.Doc{"protocolType": "Http", "port": 80}}}}}}})
+		"rules": []any{arm.Doc{
+			"ruleType": "ApplicationRule", "name": "addr", "sourceAddresses": []any{"*"}, "targetFqdns": []any{"203.0.113.10"},
+			"protocols": []any{arm.Doc{"protocolType": "Https", "port": 443}, arm.Doc{"protocolType": "Http", "port": 80}},
+		}},
+	}}})
 	if got := get("https://203.0.113.10"); got != "000 200" {
 		t.Errorf("CONNECT allowed: %q", got)
 	}

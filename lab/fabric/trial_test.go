@@ -194,8 +194,10 @@ var lbID = plan.ID(plan.NodeGroup, "Microsoft.Network/loadBalancers", plan.LoadB
 
 func (t *trial) rule(name, direction, access string, priority int, from, to, port string) {
 	t.Helper()
-	t.put(network("networkSecurityGroups", plan.NodesNSG, "securityRules", name), arm.Doc{"protocol": "Tcp", "access": access, "direction": direction,
-		"priority": priority, "sourceAddressPrefix": from, "sourcePortRange": "*", "destinationAddressPrefix": to, "destinationPortRange": port})
+	t.put(network("networkSecurityGroups", plan.NodesNSG, "securityRules", name), arm.Doc{
+		"protocol": "Tcp", "access": access, "direction": direction,
+		"priority": priority, "sourceAddressPrefix": from, "sourcePortRange": "*", "destinationAddressPrefix": to, "destinationPortRange": port,
+	})
 }
 
 const api443 = "203.0.113.10:443"
@@ -382,8 +384,10 @@ func TestTrialFirewall(tt *testing.T) {
 	}
 	t := newTrial(tt, plan.Topology{Outbound: plan.OutUDR})
 	get := func(url string, more ...string) string {
-		argv := append([]string{"curl", "-sS", "-m", "4", "-k", "-o", "/dev/null", "-w", "%{http_code}", "--resolve", "api.payments.example:443:203.0.113.10",
-			"--resolve", "status.example:443:203.0.113.30", "--resolve", "status.example:80:203.0.113.10"}, more...)
+		argv := append([]string{
+			"curl", "-sS", "-m", "4", "-k", "-o", "/dev/null", "-w", "%{http_code}", "--resolve", "api.payments.example:443:203.0.113.10",
+			"--resolve", "status.example:443:203.0.113.30", "--resolve", "status.example:80:203.0.113.10",
+		}, more...)
 		out, err := netns.Command(t.Context(), t.node(0), append(argv, url)...).CombinedOutput()
 		return fmt.Sprint(strings.TrimSpace(string(out)), " ", err)
 	}
@@ -408,8 +412,11 @@ func TestTrialFirewall(tt *testing.T) {
 	policy := network("firewallPolicies", plan.FWPolicy)
 	t.put(policy+"/ruleCollectionGroups/rcg-net", arm.Doc{"priority": 100, "ruleCollections": []any{arm.Doc{
 		"ruleCollectionType": "FirewallPolicyFilterRuleCollection", "name": "net", "priority": 100, "action": arm.Doc{"type": "Allow"},
-		"rules": []any{arm.Doc{"ruleType": "NetworkRule", "name": "db", "ipProtocols": []any{"TCP"}, "sourceAddresses": []any{"*"},
-			"destinationAddresses": []any{"203.0.113.10"}, "destinationPorts": []any{"5432", "443"}}}}}})
+		"rules": []any{arm.Doc{
+			"ruleType": "NetworkRule", "name": "db", "ipProtocols": []any{"TCP"}, "sourceAddresses": []any{"*"},
+			"destinationAddresses": []any{"203.0.113.10"}, "destinationPorts": []any{"5432", "443"},
+		}},
+	}}})
 	t.expect("network rule", t.node(0), "203.0.113.10:5432", "192.0.2.30")
 	t.expect("network rule before application rules", t.node(0), api443, "192.0.2.30")
 	t.run(RoleFirewall, "sysctl", "-qw", "net.ipv4.ip_forward=0")

@@ -59,8 +59,10 @@ func wires(p *plan.Plan) []wire {
 	var out []wire
 	for _, n := range p.Nodes {
 		s, _ := p.Subnet(n.Subnet)
-		out = append(out, wire{router: RoleRouter, link: nodeLink(n.Index), box: NodeRole(n.Name), eth: "eth0", addr: netip.PrefixFrom(n.Addr, s.Prefix.Bits()),
-			gateway: gw(s.Prefix), mac: net.HardwareAddr{0x60, 0x45, 0xbd, 0, 0, byte(n.Index + 1)}})
+		out = append(out, wire{
+			router: RoleRouter, link: nodeLink(n.Index), box: NodeRole(n.Name), eth: "eth0", addr: netip.PrefixFrom(n.Addr, s.Prefix.Bits()),
+			gateway: gw(s.Prefix), mac: net.HardwareAddr{0x60, 0x45, 0xbd, 0, 0, byte(n.Index + 1)},
+		})
 	}
 	out = append(out,
 		wire{router: RoleRouter, link: apiLink, box: RoleAPIServer, eth: "eth0", addr: netip.PrefixFrom(plan.APIServer.Addr(), plan.NodesPrefix.Bits()), gateway: gw(plan.NodesPrefix)},
@@ -320,8 +322,10 @@ func (f *Fabric) routerSide(h *netlink.Handle, w wire) error {
 		return err
 	}
 	if w.router == RoleRouter { // a VNet delivers to the NIC, whatever a box says by ARP
-		if err := h.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
-			IP: w.addr.Addr().AsSlice(), HardwareAddr: w.hardware()}); err != nil {
+		if err := h.NeighSet(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+			IP: w.addr.Addr().AsSlice(), HardwareAddr: w.hardware(),
+		}); err != nil {
 			return fmt.Errorf("neighbour %s: %w", w.addr.Addr(), err)
 		}
 	}
@@ -341,7 +345,8 @@ func (f *Fabric) routerSide(h *netlink.Handle, w wire) error {
 		}
 	}
 	return netns.Sysctl(f.ns(w.router), map[string]string{
-		"net.ipv4.conf." + w.link + ".proxy_arp": "1", "net.ipv4.neigh." + w.link + ".proxy_delay": "0"})
+		"net.ipv4.conf." + w.link + ".proxy_arp": "1", "net.ipv4.neigh." + w.link + ".proxy_delay": "0",
+	})
 }
 
 // boxSide gives a box its way out. Azure's DNS talks to the VNet through the

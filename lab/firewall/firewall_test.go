@@ -29,8 +29,10 @@ func list(s string) []any {
 }
 
 func netRule(name, proto, to, ports string) doc {
-	return doc{"ruleType": "NetworkRule", "name": name, "ipProtocols": list(proto), "sourceAddresses": list("10.224.0.0/12"),
-		"destinationAddresses": list(to), "destinationPorts": list(ports)}
+	return doc{
+		"ruleType": "NetworkRule", "name": name, "ipProtocols": list(proto), "sourceAddresses": list("10.224.0.0/12"),
+		"destinationAddresses": list(to), "destinationPorts": list(ports),
+	}
 }
 
 func appRule(name, fqdns string, protocols ...any) doc {
@@ -140,8 +142,11 @@ func TestTableOrder(t *testing.T) {
 }
 
 func TestRefusedRule(t *testing.T) {
-	docs := []doc{{"id": "/x/providers/Microsoft.Network/azureFirewalls/f", "properties": doc{"firewallPolicy": doc{"id": policyID}}}, {"id": policyID, "properties": doc{}},
-		group("g", 100, rules("a", 100, "Allow", netRule("bad", "TCP", "300.1.2.3", "1")))}
+	docs := []doc{
+		{"id": "/x/providers/Microsoft.Network/azureFirewalls/f", "properties": doc{"firewallPolicy": doc{"id": policyID}}},
+		{"id": policyID, "properties": doc{}},
+		group("g", 100, rules("a", 100, "Allow", netRule("bad", "TCP", "300.1.2.3", "1"))),
+	}
 	if _, err := Compile(docs, node, true); err == nil || !strings.Contains(err.Error(), "bad") {
 		t.Errorf("the error does not name the rule: %v", err)
 	}

@@ -65,8 +65,10 @@ func (in *Internet) openHost(p plan.Host) error {
 	}
 	h := in.newHost(p.Name, "host-"+p.Name, p.Names)
 	web := newFeed()
-	server := &http.Server{Handler: http.HandlerFunc(h.answer), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-		ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{
+		Handler: http.HandlerFunc(h.answer), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
 	go func() { _ = server.Serve(web) }()
 	in.onClose(func() { _ = server.Close() })
 	h.open = func(port int) error { return h.listen(port, web) }

@@ -111,9 +111,13 @@ func (w *world) dial(ctx context.Context, network, addr string) (net.Conn, error
 }
 
 func (w *world) client() *http.Client {
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: w.dial, TLSClientConfig: &tls.Config{RootCAs: w.ca.Pool()}},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{
+		Timeout: 10 * time.Second, Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext:       w.dial, TLSClientConfig: &tls.Config{RootCAs: w.ca.Pool()},
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 func (w *world) get(u string) (*http.Response, string, error) {
@@ -154,8 +158,10 @@ func TestHosts(t *testing.T) {
 		{"https://v6.example/", "200 this is v6.example"},
 		{"https://mcr.microsoft.com/v2/", "200 this is aks-services"},
 		{"https://aks-lab-lab00001.hcp.westeurope.azmk8s.io/", "200 this is aks-services"},
-		{"https://login.microsoftonline.com/common/discovery/instance?authorization_endpoint=https://127.0.0.1:99/tid/oauth2/v2.0/authorize",
-			"200 https://127.0.0.1:99/tid/v2.0/.well-known/openid-configuration"},
+		{
+			"https://login.microsoftonline.com/common/discovery/instance?authorization_endpoint=https://127.0.0.1:99/tid/oauth2/v2.0/authorize",
+			"200 https://127.0.0.1:99/tid/v2.0/.well-known/openid-configuration",
+		},
 		{"https://gone.example/", "error no such host"},
 	} {
 		r, body, err := w.get(c.url)
@@ -396,8 +402,10 @@ func TestAzureDNS(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
-	put(zone+"/virtualNetworkLinks/lab", arm.Doc{"resolutionPolicy": "NxDomainRedirect",
-		"virtualNetwork": arm.Doc{"id": plan.ID(plan.ResourceGroup, "Microsoft.Network/virtualNetworks", plan.VNet)}})
+	put(zone+"/virtualNetworkLinks/lab", arm.Doc{
+		"resolutionPolicy": "NxDomainRedirect",
+		"virtualNetwork":   arm.Doc{"id": plan.ID(plan.ResourceGroup, "Microsoft.Network/virtualNetworks", plan.VNet)},
+	})
 	if got := ask("proxy.corp.example"); got != "NOERROR 10.226.0.4" {
 		t.Errorf("with NxDomainRedirect: %s", got)
 	}

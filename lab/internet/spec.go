@@ -56,8 +56,10 @@ type dnsSpec struct {
 }
 
 // Keys are the words of a Spec.
-var Keys = []string{"status", "path", "share", "tls", "delay", "refuse", "silent", "drop", "reset", "allow", "allowStatus", "deny", "rate", "dateSkew",
-	"body", "header", "headers", "names", "port", "ports", "proxy", "user", "password", "rcode", "records"}
+var Keys = []string{
+	"status", "path", "share", "tls", "delay", "refuse", "silent", "drop", "reset", "allow", "allowStatus", "deny", "rate", "dateSkew",
+	"body", "header", "headers", "names", "port", "ports", "proxy", "user", "password", "rcode", "records",
+}
 
 // duration is "2s" in a spec.
 type duration time.Duration

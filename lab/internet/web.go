@@ -26,7 +26,8 @@ type certificates struct {
 
 // secure is the server side of TLS with the certificate that the host has now.
 func (h *host) secure(c net.Conn) net.Conn {
-	return tls.Server(c, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+	return tls.Server(c, &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			s := h.spec.Load()
 			mode := s.TLS
@@ -34,7 +35,8 @@ func (h *host) secure(c net.Conn) net.Conn {
 				mode = "good"
 			}
 			return h.certificate(mode, s.Names)
-		}})
+		},
+	})
 }
 
 func (h *host) certificate(mode string, more []string) (*tls.Certificate, error) {

@@ -89,8 +89,10 @@ func readZones(all []arm.Doc) []zone {
 		}
 		id, _, _ := strings.Cut(strings.ToLower(arm.Str(d, "id")), "/virtualnetworklinks/")
 		name := id[strings.LastIndexByte(id, '/')+1:]
-		byID[id] = &zone{name: name, sets: map[string][]dns.RR{},
-			redirect: strings.EqualFold(arm.Str(d, "properties", "resolutionPolicy"), "NxDomainRedirect")}
+		byID[id] = &zone{
+			name: name, sets: map[string][]dns.RR{},
+			redirect: strings.EqualFold(arm.Str(d, "properties", "resolutionPolicy"), "NxDomainRedirect"),
+		}
 	}
 	for _, d := range all {
 		kind := arm.Str(d, "type")

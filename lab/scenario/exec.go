@@ -341,8 +341,10 @@ func (l *Lab) load(ctx context.Context, at Place, group string, step LoadStep) e
 	if err != nil {
 		return err
 	}
-	spec, err := json.Marshal(map[string]any{"to": to, "protocol": step.Protocol, "connections": step.Connections, "rate": step.Rate,
-		"hold": step.Hold.String(), "bytesPerSecond": step.BytesPerSecond})
+	spec, err := json.Marshal(map[string]any{
+		"to": to, "protocol": step.Protocol, "connections": step.Connections, "rate": step.Rate,
+		"hold": step.Hold.String(), "bytesPerSecond": step.BytesPerSecond,
+	})
 	if err != nil {
 		return err
 	}

@@ -100,8 +100,10 @@ func (h *Hands) applyInverse(ctx context.Context, text string) (Inverse, error) 
 			continue
 		}
 		if !known[o.key()] {
-			inv.KubeDelete = append(inv.KubeDelete, kubeObject{"apiVersion": o["apiVersion"], "kind": o["kind"],
-				"metadata": map[string]any{"name": o.name(), "namespace": o.namespace()}})
+			inv.KubeDelete = append(inv.KubeDelete, kubeObject{
+				"apiVersion": o["apiVersion"], "kind": o["kind"],
+				"metadata": map[string]any{"name": o.name(), "namespace": o.namespace()},
+			})
 		}
 	}
 	slices.Reverse(inv.KubeDelete)
@@ -113,8 +115,11 @@ var valueFlags = []string{
 	"-p", "--patch", "--type", "--patch-file", "--grace-period", "--timeout", "--replicas", "--current-replicas", "--resource-version",
 	"-c", "--containers", "--subresource", "-o", "--output", "--field-manager", "--from", "--limits", "--requests", "-e", "--env", "--pod-selector", "--to-revision",
 }
-var selectFlags = []string{"-n", "--namespace", "-l", "--selector", "--field-selector"}
-var selectSwitches = []string{"--all", "-A", "--all-namespaces"}
+
+var (
+	selectFlags    = []string{"-n", "--namespace", "-l", "--selector", "--field-selector"}
+	selectSwitches = []string{"--all", "-A", "--all-namespaces"}
+)
 
 // targets cuts a kubectl command down to the words that say which objects it is about.
 func targets(words []string) (positional, flags []string) {
@@ -185,8 +190,10 @@ func (h *Hands) kubectlInverse(ctx context.Context, k *KubectlStep) (Inverse, er
 		}
 		inv := Inverse{}
 		for _, o := range made {
-			inv.KubeDelete = append(inv.KubeDelete, kubeObject{"apiVersion": o["apiVersion"], "kind": o["kind"],
-				"metadata": map[string]any{"name": o.name(), "namespace": o.namespace()}})
+			inv.KubeDelete = append(inv.KubeDelete, kubeObject{
+				"apiVersion": o["apiVersion"], "kind": o["kind"],
+				"metadata": map[string]any{"name": o.name(), "namespace": o.namespace()},
+			})
 		}
 		return inv, nil
 	}

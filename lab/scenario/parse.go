@@ -657,8 +657,10 @@ func (p *parser) wait(n *yaml.Node) *WaitStep {
 	return w
 }
 
-var symptoms = []string{"ok", "slow", "timeout", "refused", "unreachable", "reset", "nxdomain", "dns-timeout", "dns-error", "tls"}
-var httpSymptom = regexp.MustCompile(`^http-[1-5][0-9][0-9]$`)
+var (
+	symptoms    = []string{"ok", "slow", "timeout", "refused", "unreachable", "reset", "nxdomain", "dns-timeout", "dns-error", "tls"}
+	httpSymptom = regexp.MustCompile(`^http-[1-5][0-9][0-9]$`)
+)
 
 func (p *parser) symptom(n *yaml.Node) *Symptom {
 	f := p.fields(n, "symptom", "from", "to", "expect", "protocol", "host", "address")

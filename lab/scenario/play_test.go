@@ -113,7 +113,8 @@ func newFake(t *testing.T) (*fakeLab, *Scenario, *Journal) {
 		t.Fatal(err)
 	}
 	f := &fakeLab{docs: map[string]map[string]any{
-		"/subscriptions/old": {"a": 1.0}, "/subscriptions/merged": {"p": map[string]any{"gone": 1.0, "kept": 1.0}}, "/subscriptions/deleted": {"a": 1.0}}}
+		"/subscriptions/old": {"a": 1.0}, "/subscriptions/merged": {"p": map[string]any{"gone": 1.0, "kept": 1.0}}, "/subscriptions/deleted": {"a": 1.0},
+	}}
 	j, err := openJournal(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -232,12 +233,18 @@ func TestTargets(t *testing.T) {
 func TestMoving(t *testing.T) {
 	node := kubeObject{"kind": "Node", "metadata": map[string]any{"name": "n"}, "status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}}
 	service := kubeObject{"kind": "Service", "metadata": map[string]any{"name": "s", "namespace": "a"}, "spec": map[string]any{"selector": map[string]any{"app": "x"}}}
-	pod := kubeObject{"kind": "Pod", "metadata": map[string]any{"name": "p", "namespace": "a", "labels": map[string]any{"app": "x"}},
-		"status": map[string]any{"podIP": "10.0.0.1", "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}}
-	slice := kubeObject{"kind": "EndpointSlice", "addressType": "IPv4", "metadata": map[string]any{"name": "s-1", "namespace": "a", "labels": map[string]any{"kubernetes.io/service-name": "s"}},
-		"endpoints": []any{map[string]any{"addresses": []any{"10.0.0.1"}, "conditions": map[string]any{"ready": true}}}}
-	deployment := kubeObject{"kind": "Deployment", "metadata": map[string]any{"name": "d", "namespace": "a", "generation": 2.0}, "spec": map[string]any{"replicas": 1.0},
-		"status": map[string]any{"observedGeneration": 2.0, "updatedReplicas": 1.0, "replicas": 2.0, "availableReplicas": 1.0}}
+	pod := kubeObject{
+		"kind": "Pod", "metadata": map[string]any{"name": "p", "namespace": "a", "labels": map[string]any{"app": "x"}},
+		"status": map[string]any{"podIP": "10.0.0.1", "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}},
+	}
+	slice := kubeObject{
+		"kind": "EndpointSlice", "addressType": "IPv4", "metadata": map[string]any{"name": "s-1", "namespace": "a", "labels": map[string]any{"kubernetes.io/service-name": "s"}},
+		"endpoints": []any{map[string]any{"addresses": []any{"10.0.0.1"}, "conditions": map[string]any{"ready": true}}},
+	}
+	deployment := kubeObject{
+		"kind": "Deployment", "metadata": map[string]any{"name": "d", "namespace": "a", "generation": 2.0}, "spec": map[string]any{"replicas": 1.0},
+		"status": map[string]any{"observedGeneration": 2.0, "updatedReplicas": 1.0, "replicas": 2.0, "availableReplicas": 1.0},
+	}
 	for _, c := range []struct {
 		all  []kubeObject
 		want string

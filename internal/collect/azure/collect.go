@@ -404,11 +404,21 @@ func (c *collector) finish() {
 		kind string
 		via  []string
 	}{
-		{"cluster", nil}, {"vmss", nil}, {"nic", []string{"vmss"}}, {"loadbalancer", nil},
-		{"subnet", []string{"nic"}}, {"vnet", []string{"subnet"}}, {"peering", []string{"vnet"}},
-		{"nsg", []string{"subnet", "nic"}}, {"asg", []string{"nsg"}}, {"routetable", []string{"subnet"}}, {"natgateway", []string{"subnet"}},
+		{"cluster", nil},
+		{"vmss", nil},
+		{"nic", []string{"vmss"}},
+		{"loadbalancer", nil},
+		{"subnet", []string{"nic"}},
+		{"vnet", []string{"subnet"}},
+		{"peering", []string{"vnet"}},
+		{"nsg", []string{"subnet", "nic"}},
+		{"asg", []string{"nsg"}},
+		{"routetable", []string{"subnet"}},
+		{"natgateway", []string{"subnet"}},
 		{"publicip", []string{"loadbalancer", "natgateway", "nic"}},
-		{"firewall", []string{"routetable", "vnet"}}, {"firewallpolicy", []string{"firewall"}}, {"vnetgateway", []string{"vnet"}},
+		{"firewall", []string{"routetable", "vnet"}},
+		{"firewallpolicy", []string{"firewall"}},
+		{"vnetgateway", []string{"vnet"}},
 	}
 	if c.o.Host != "" {
 		through = append(through, struct {

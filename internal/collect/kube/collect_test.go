@@ -89,7 +89,8 @@ func cluster() []runtime.Object {
 				{Prefix: "S_", SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "vault"}}},
 			}
 			c.Env = []corev1.EnvVar{
-				{Name: "HOST", Value: "db"}, {Name: "URL", Value: "tcp://$(HOST):5432/$(NOBODY)/$$(HOST)"},
+				{Name: "HOST", Value: "db"},
+				{Name: "URL", Value: "tcp://$(HOST):5432/$(NOBODY)/$$(HOST)"},
 				{Name: "PROXY", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}, Key: "proxy"}}},
 				{Name: "TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "vault"}, Key: "t"}}},
 				{Name: "IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}},

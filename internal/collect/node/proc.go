@@ -89,8 +89,12 @@ func (r *reader) counters() {
 		path  string
 		parse func(string) (map[string]int64, error)
 	}{
-		{"proc/net/snmp", parsePairs}, {"proc/net/netstat", parsePairs}, {"proc/net/snmp6", parseColumns},
-		{"proc/net/stat/nf_conntrack", parseConntrack}, {"proc/net/stat/arp_cache", parseNeighbours}, {"proc/net/softnet_stat", parseSoftnet},
+		{"proc/net/snmp", parsePairs},
+		{"proc/net/netstat", parsePairs},
+		{"proc/net/snmp6", parseColumns},
+		{"proc/net/stat/nf_conntrack", parseConntrack},
+		{"proc/net/stat/arp_cache", parseNeighbours},
+		{"proc/net/softnet_stat", parseSoftnet},
 	} {
 		text, err := r.file(source.path)
 		if err != nil {

@@ -33,8 +33,10 @@ Mend it by attaching a public address of the gateway's SKU.
 				Subject: model.NewRef("natgateway", e.nat.Name),
 				Title:   fmt.Sprintf("NAT gateway %s has no public address", e.nat.Name),
 				Summary: fmt.Sprintf("Subnet %s is attached to it, so nothing else translates the packets, and the gateway has nothing to translate them to.", e.subnet.Name),
-				Evidence: []diagnose.Evidence{arm(fmt.Sprintf("NAT gateway %s: publicIpAddresses and publicIpPrefixes are empty", e.nat.Name), model.NewRef("natgateway", e.nat.Name)),
-					arm(fmt.Sprintf("subnet %s is attached to it", e.subnet.Name), p.SubnetRef(e.subnet))},
+				Evidence: []diagnose.Evidence{
+					arm(fmt.Sprintf("NAT gateway %s: publicIpAddresses and publicIpPrefixes are empty", e.nat.Name), model.NewRef("natgateway", e.nat.Name)),
+					arm(fmt.Sprintf("subnet %s is attached to it", e.subnet.Name), p.SubnetRef(e.subnet)),
+				},
 			}
 			for _, id := range sortedKeys(p.Case.World.Azure.PublicIPs) {
 				if ip := p.Case.World.Azure.PublicIPs[id]; ip.Attached == "" {

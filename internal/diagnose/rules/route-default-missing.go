@@ -36,8 +36,10 @@ Mend it by adding the route 0.0.0.0/0 with the appliance's address as next hop.
 				Subject: ref,
 				Title:   fmt.Sprintf("Route table %s has no route for 0.0.0.0/0", e.table.Name),
 				Summary: "The cluster's outbound type is userDefinedRouting, so only such a route leads out; without it nothing translates the packets' source.",
-				Evidence: append([]diagnose.Evidence{arm(fmt.Sprintf("route table %s of subnet %s holds %d routes, none for 0.0.0.0/0", e.table.Name, e.subnet.Name, len(e.table.Routes)), ref, p.SubnetRef(e.subnet)),
-					arm("the cluster's outbound type is userDefinedRouting", model.NewRef("cluster", p.Case.World.Azure.Cluster.Name))}, privateText(p, e.subnet)...),
+				Evidence: append([]diagnose.Evidence{
+					arm(fmt.Sprintf("route table %s of subnet %s holds %d routes, none for 0.0.0.0/0", e.table.Name, e.subnet.Name, len(e.table.Routes)), ref, p.SubnetRef(e.subnet)),
+					arm("the cluster's outbound type is userDefinedRouting", model.NewRef("cluster", p.Case.World.Azure.Cluster.Name)),
+				}, privateText(p, e.subnet)...),
 				Fix: addDefaultRoute(p, e.table),
 			})
 		})
