@@ -24,6 +24,7 @@ type bench struct {
 	name    string // a lab that is up and may be used, and is not taken down
 	podpath string
 	repeat  int
+	tries   int // of a scenario that does not pass
 	keep    bool
 	save    string // folder for podpath's reports
 	out     io.Writer
@@ -120,41 +121,69 @@ func (b *bench) group(ctx context.Context, g group, first string) error {
 		b.skip(g, key, err.Error())
 		return nil
 	}
-	well := false
+	at := &site{name: name, own: own, key: key, topology: g.topology, lab: l}
 	for _, s := range g.scenarios {
 		for range b.repeat {
-			if ctx.Err() != nil {
-				return nil
-			}
 			b.done++
-			b.log("[%d/%d] %s", b.done, b.total, s.Name)
-			row, err := b.scenario(ctx, l, s, well)
-			well = err == nil
+			row := b.tryOften(ctx, at, s)
 			if ctx.Err() != nil {
 				return nil // what was asked of an interrupted scenario is no result
 			}
-			row.Name, row.Topology = s.Name, key
 			b.rows = append(b.rows, row)
-			b.tell(row)
-			if well {
-				continue
-			}
-			b.log("lab %s is not healthy: %v", name, err)
-			if !own {
-				continue
-			}
-			b.log("lab %s is built anew", name)
-			b.down(name)
-			if err := b.up(ctx, name, g.topology); err != nil {
-				b.log("the lab did not come up again: %v", err)
-				continue
-			}
-			if l, err = connect(name, b.log); err != nil {
-				b.log("%v", err)
-			}
 		}
 	}
 	return nil
+}
+
+// site is the lab that a group runs on.
+type site struct {
+	name     string
+	own      bool // brought up here, so that it may be built anew
+	key      string
+	topology plan.Topology
+	lab      *Lab
+	well     bool // seen healthy after the last scenario
+}
+
+// tryOften runs a scenario until it passes or its tries are used up; the row says how many it took.
+func (b *bench) tryOften(ctx context.Context, at *site, s *Scenario) Row {
+	for try := 1; ; try++ {
+		b.log("[%d/%d] %s", b.done, b.total, s.Name)
+		row, err := b.scenario(ctx, at.lab, s, at.well)
+		at.well = err == nil
+		row.Name, row.Topology, row.Tries = s.Name, at.key, try
+		if ctx.Err() != nil {
+			return row
+		}
+		b.tell(row)
+		if !at.well {
+			b.log("lab %s is not healthy: %v", at.name, err)
+			b.rebuild(ctx, at)
+		}
+		if row.Injected && row.Pass || try >= b.tries {
+			return row
+		}
+		b.log("[%d/%d] %s is tried again", b.done, b.total, s.Name)
+	}
+}
+
+// rebuild replaces a lab that did not become healthy again, if it is the bench's own.
+func (b *bench) rebuild(ctx context.Context, at *site) {
+	if !at.own {
+		return
+	}
+	b.log("lab %s is built anew", at.name)
+	b.down(at.name)
+	if err := b.up(ctx, at.name, at.topology); err != nil {
+		b.log("the lab did not come up again: %v", err)
+		return
+	}
+	l, err := connect(at.name, b.log)
+	if err != nil {
+		b.log("%v", err)
+		return
+	}
+	at.lab = l
 }
 
 func (b *bench) failures() []Row {

@@ -224,6 +224,7 @@ func benchMain(args []string) error {
 	fs.StringVar(&only, "only", "", "names of scenarios, with commas; * stands for anything")
 	fs.StringVar(&format, "o", "table", "table or json")
 	fs.IntVar(&b.repeat, "repeat", 1, "runs of each scenario")
+	fs.IntVar(&b.tries, "tries", 1, "tries of a scenario that does not pass; the table says how many it took")
 	fs.BoolVar(&b.keep, "keep", false, "leave a lab up in which something failed")
 	fs.StringVar(&b.save, "save", "", "a folder for podpath's reports")
 	paths, err := parseFlags(fs, args)

@@ -88,6 +88,7 @@ type Row struct {
 	OwnSeconds  float64  `json:"ownSeconds"`
 	Pass        bool     `json:"pass"`
 	Reasons     []string `json:"reasons,omitempty"` // why not
+	Tries       int      `json:"tries,omitempty"`   // runs until this outcome, with --tries
 
 	fault, healthy, alarm bool
 	share                 float64

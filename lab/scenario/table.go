@@ -27,6 +27,8 @@ func (r Row) outcome() string {
 	switch {
 	case !r.Injected:
 		return "NOT INJECTED"
+	case r.Pass && r.Tries > 1:
+		return fmt.Sprintf("pass (try %d)", r.Tries)
 	case r.Pass:
 		return "pass"
 	}
