@@ -206,7 +206,7 @@ func FuzzParseID(f *testing.F) {
 		if got.Type == "" && len(got.Names) > 0 {
 			t.Errorf("%q: names without a type: %+v", id, got)
 		}
-		parent(id)
-		Name(id)
+		_ = parent(id)
+		_ = Name(id)
 	})
 }
