@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs podpath as a process of its own: testdata/script/*.txtar.
-// $CASES holds the snapshots of testdata.
+// $CASES holds the snapshots of testdata; live.yaml leads to an API server.
 func TestScripts(t *testing.T) {
 	here, err := filepath.Abs(".")
 	if err != nil {
@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("CASES", filepath.Join(here, "testdata"))
-			return nil
+			return live(e)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
