@@ -14,7 +14,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/podpath/podpath/internal/report"
 )
@@ -49,6 +51,7 @@ type Streams struct {
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	klog.SetLogger(logr.Discard()) // client-go would log beside the report what is told in it
 	// A second Ctrl-C ends at once: the first one is cleaning up.
 	go func() { <-ctx.Done(); stop() }()
 	root := newRoot(filepath.Base(args[0]), Streams{in, out, errOut})

@@ -49,6 +49,9 @@ func newSnapshotSave(s Streams) *cobra.Command {
 		if file == "" {
 			file = "podpath-" + parsed.From.Name + ".podpath"
 		}
+		if err := canSave(file); err != nil {
+			return err
+		}
 		got, err := a.ask(c.Context(), parsed, s)
 		if err != nil {
 			return err
@@ -82,6 +85,20 @@ func newSnapshotShow(s Streams) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// canSave says early that a snapshot could not be written: asking takes seconds.
+func canSave(file string) error {
+	if file == "" || file == "-" {
+		return nil
+	}
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		return fmt.Errorf("writing the snapshot: %s is a folder; name a file in it", file)
+	}
+	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+		return fmt.Errorf("writing the snapshot: %w", err)
+	}
+	return nil
 }
 
 // saveCase writes a snapshot whole or not at all: a temporary file beside it, then a rename.

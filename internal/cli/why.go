@@ -133,7 +133,7 @@ func (a *asking) register(c *cobra.Command) {
 	fl.StringVar(&az.Subscription, "subscription", "", "Azure subscription (default: from the nodes)")
 	fl.StringVar(&az.ResourceGroup, "resource-group", "", "resource group of the managed cluster (default: found from the nodes)")
 	fl.StringVar(&az.Cluster, "aks-cluster", "", "name of the managed cluster (default: found from the nodes)")
-	fl.DurationVar(&a.opts.Timeout, "timeout", time.Minute, "give up after this long")
+	fl.DurationVar(&a.opts.Timeout, "timeout", time.Minute, "stop reading and probing after this long, and answer by what is there; 0 is no limit")
 	fl.BoolVarP(&a.quiet, "quiet", "q", false, "no progress on a terminal")
 }
 
@@ -153,6 +153,9 @@ func (a *asking) prepare() error {
 	}
 	if !slices.Contains([]string{vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone}, a.opts.Probe.Via) {
 		return fmt.Errorf("--probe-via %q is none of auto, ephemeral, twin, exec, none", a.opts.Probe.Via)
+	}
+	if a.opts.Timeout < 0 {
+		return fmt.Errorf("--timeout %s is less than nothing; 0 is no limit", a.opts.Timeout)
 	}
 	a.opts.SkipProbe = a.noProbe
 	a.opts.Probe.Escalate = !a.allPlaces
@@ -262,6 +265,9 @@ func answer(ctx context.Context, args []string, q question, a *asking, file, sav
 	}
 	parsed, err := q.parse(args)
 	if err != nil {
+		return nil, err
+	}
+	if err := canSave(saveTo); err != nil {
 		return nil, err
 	}
 	got, err := a.ask(ctx, parsed, s)
