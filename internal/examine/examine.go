@@ -5,6 +5,8 @@ package examine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -72,7 +74,11 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	a := &Answer{Case: c}
 	o.Progress("reading Azure, and probing from the pod and its neighbours")
 	gather(ctx, c, from, o, a, start)
-	if err := ctx.Err(); err != nil {
+	switch err := ctx.Err(); {
+	case errors.Is(err, context.DeadlineExceeded):
+		// What was read and seen until now is an answer, if half a one.
+		c.World.Gaps = append(c.World.Gaps, model.Gap{What: "the rest", Reason: fmt.Sprintf("the time limit of %s was over while Azure was read and probes ran", o.Timeout)})
+	case err != nil:
 		return nil, err
 	}
 	own := time.Now()

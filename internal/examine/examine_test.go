@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/podpath/podpath/internal/collect/azure"
 	"github.com/podpath/podpath/internal/model"
 )
 
@@ -207,5 +209,32 @@ func TestTimeout(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 4*time.Second {
 			t.Errorf("%s hangs: %v after %s", path, err, time.Since(start))
 		}
+	}
+}
+
+// TestTimeoutOfAzure: what was read before the limit is an answer.
+func TestTimeoutOfAzure(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s := serve(t, nil)
+	config := &rest.Config{Host: s.URL, QPS: -1}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := model.Question{From: model.Endpoint{Raw: "web-0", Kind: "pod", Name: "web-0"}, To: endpoint(t, "203.0.113.9:443"), Protocol: "tcp"}
+	start := time.Now()
+	a, err := Why(t.Context(), q, Options{
+		Config: config, Kube: client, Namespace: "shop", SkipProbe: true, Timeout: 2 * time.Second, Now: asked,
+		Azure: azure.Options{Subscription: "s", Endpoint: "https://" + silent.Addr().String()},
+	})
+	if err != nil || len(a.Case.Paths) == 0 || time.Since(start) > 6*time.Second {
+		t.Fatalf("%+v, %v after %s", a, err, time.Since(start))
+	}
+	if !slices.ContainsFunc(a.Case.World.Gaps, func(g model.Gap) bool { return strings.Contains(g.Reason, "the time limit of 2s was over") }) {
+		t.Errorf("gaps: %v", a.Case.World.Gaps)
 	}
 }
