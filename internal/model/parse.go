@@ -65,10 +65,19 @@ func ParseEndpoint(raw string, bare bool) (Endpoint, error) {
 		return parseURL(e)
 	}
 	if addr, err := netip.ParseAddr(strings.Trim(raw, "[]")); err == nil {
+		if err := checkAddr(addr); err != nil {
+			return fail("%v", err)
+		}
 		e.Kind, e.Addr = "ip", addr.Unmap()
 		return e, nil
 	}
 	if ap, err := netip.ParseAddrPort(raw); err == nil {
+		if err := checkAddr(ap.Addr()); err != nil {
+			return fail("%v", err)
+		}
+		if ap.Port() == 0 {
+			return fail("port 0 is not between 1 and 65535")
+		}
 		e.Kind, e.Addr, e.Port = "ip", ap.Addr().Unmap(), ap.Port()
 		return e, nil
 	}
@@ -80,6 +89,9 @@ func ParseEndpoint(raw string, bare bool) (Endpoint, error) {
 		return fail("%v", err)
 	}
 	e.Port = port
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return fail("a network, not an address; name one address of it (%s)", p.Addr())
+	}
 	parts := strings.Split(text, "/")
 	for _, p := range parts {
 		if p == "" {
@@ -148,6 +160,9 @@ func parseURL(e Endpoint) (Endpoint, error) {
 		e.Path += "?" + u.RawQuery
 	}
 	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if err := checkAddr(addr); err != nil {
+			return fail("%v", err)
+		}
 		e.Addr, e.Host = addr.Unmap(), addr.Unmap().String()
 	} else {
 		if err := checkHost(u.Hostname()); err != nil {
@@ -191,6 +206,17 @@ func cutPort(s string) (string, uint16, error) {
 	return s[:i], uint16(n), nil
 }
 
+// checkAddr refuses addresses that no connection goes to.
+func checkAddr(a netip.Addr) error {
+	switch a = a.Unmap(); {
+	case a.IsUnspecified():
+		return fmt.Errorf("the unspecified address, which no connection goes to")
+	case a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("an address of many; podpath follows one connection to one address")
+	}
+	return nil
+}
+
 // checkHost holds a name to what a resolver could be asked (RFC 1123, underscores allowed).
 func checkHost(h string) error {
 	h = strings.TrimSuffix(h, ".")
@@ -200,7 +226,11 @@ func checkHost(h string) error {
 	if len(h) > 253 {
 		return fmt.Errorf("the host name is longer than 253 characters")
 	}
-	for _, label := range strings.Split(h, ".") {
+	labels := strings.Split(h, ".")
+	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
+		return fmt.Errorf("neither an address nor a host name: no name ends in a number")
+	}
+	for _, label := range labels {
 		if label == "" || len(label) > 63 {
 			return fmt.Errorf("a label of the host name is empty or longer than 63 characters")
 		}

@@ -57,6 +57,14 @@ func TestParseEndpointRefuses(t *testing.T) {
 		"shop/node/n1":                  "no namespace",
 		"https://h:0/":                  "port",
 		"http://a_b.ex%ample/":          "not a URL",
+		"10.0.0.0/8":                    "a network, not an address",
+		"999.1.1.1":                     "no name ends in a number",
+		"https://1.2.3/":                "no name ends in a number",
+		"0.0.0.0":                       "unspecified",
+		"https://[::]/":                 "unspecified",
+		"255.255.255.255:80":            "address of many",
+		"[ff02::1]:80":                  "address of many",
+		"10.0.0.1:0":                    "port 0",
 		strings.Repeat("a", 300) + ".x": "253",
 	} {
 		_, err := ParseEndpoint(raw, false)
