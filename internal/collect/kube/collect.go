@@ -125,7 +125,18 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	if len(found.from) == 0 && q.From.Addr.IsValid() { // no pod has this address; a node may
 		found.from = slices.DeleteFunc(inCluster(w, model.Endpoint{Addr: q.From.Addr}, ""), func(r model.Ref) bool { return r.Kind() == "service" })
 	}
+	if q.From.Kind == "ip" && len(found.from) == 0 && ctx.Err() == nil {
+		return From{}, &NotFoundError{What: "a running pod or node with the address " + q.From.Addr.String() + hidden(w)}
+	}
 	return found.who(w), ctx.Err()
+}
+
+// hidden says that something may exist that was not readable.
+func hidden(w *model.World) string {
+	if w.Read["pod"] && w.Read["node"] {
+		return ""
+	}
+	return ", among those that may be read (see `kubectl auth can-i list pods -A` and `kubectl auth can-i list nodes`),"
 }
 
 // arrange puts into order what came in the order of the answers, so that two

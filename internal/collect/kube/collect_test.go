@@ -252,10 +252,17 @@ func TestResolve(t *testing.T) {
 }
 
 func TestFromAddress(t *testing.T) {
-	for address, want := range map[string]model.Ref{"10.244.0.8": "pod/data/db-0", "10.0.0.4": "node/n1", "10.9.9.9": "", "10.100.0.9": ""} {
+	for address, want := range map[string]model.Ref{"10.244.0.8": "pod/data/db-0", "10.0.0.4": "node/n1"} {
 		from, err := Collect(t.Context(), fake.NewClientset(cluster()...), Options{}, ask(model.Endpoint{Kind: "ip", Addr: netip.MustParseAddr(address)}, model.Endpoint{Kind: "host", Host: "x.example"}), &model.World{})
 		if err != nil || from.Ref() != want {
 			t.Errorf("%s is %q, want %q; %v", address, from.Ref(), want, err)
+		}
+	}
+	for _, address := range []string{"10.9.9.9", "10.100.0.9"} { // nobody's, and a Service's
+		_, err := Collect(t.Context(), fake.NewClientset(cluster()...), Options{}, ask(model.Endpoint{Kind: "ip", Addr: netip.MustParseAddr(address)}, model.Endpoint{Kind: "host", Host: "x.example"}), &model.World{})
+		var missing *NotFoundError
+		if !errors.As(err, &missing) || !strings.Contains(err.Error(), "a running pod or node with the address "+address) {
+			t.Errorf("%s: %v", address, err)
 		}
 	}
 }

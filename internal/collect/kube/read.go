@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -251,6 +252,9 @@ func (r *reader) fatal(verb string, x resource, namespace, name string, err erro
 		return &NotFoundError{What: what}
 	case away(err), errors.Is(err, context.DeadlineExceeded):
 		return &UnreachableError{Server: r.server, Err: err}
+	}
+	if text := err.Error(); strings.Contains(text, "serializer for text/html") || strings.Contains(text, "couldn't get version/kind") {
+		return &UnreachableError{Server: r.server, Err: errors.New("what answers there is no Kubernetes API server: a proxy or a login page")}
 	}
 	return fmt.Errorf("reading %s: %s", what, reason(err))
 }

@@ -213,6 +213,14 @@ func TestNothingCanBeSaid(t *testing.T) {
 		{"expired token", func(w http.ResponseWriter, r *http.Request) { status(w, 401, "Unauthorized") }, &UnauthorizedError{}, "does not accept these credentials"},
 		{"forbidden", func(w http.ResponseWriter, r *http.Request) { status(w, 403, "Forbidden") }, &ForbiddenError{}, "ask for the permission to get pods/p0 in namespace shop"},
 		{"slow", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, &UnreachableError{}, "does not answer (timed out after 300ms)"},
+		{"login page", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte("<html>log in"))
+		}, &UnreachableError{}, "no Kubernetes API server"},
+		{"cut off", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"kind":"Pod","met`))
+		}, &UnreachableError{}, "no Kubernetes API server"},
 		{"missing", func(w http.ResponseWriter, r *http.Request) { status(w, 404, "NotFound") }, &NotFoundError{}, "pod p0 in namespace shop does not exist"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
