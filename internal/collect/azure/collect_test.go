@@ -293,6 +293,7 @@ func TestCollectWithFaults(t *testing.T) {
 		{"no object", rt, answer(200, `[]`), "malformed answer", "routetable", true},
 		{"hanging", rt, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timed out after 3s", "routetable", true},
 		{"list forbidden", clusters, answer(403, forbidden), "", "", true},
+		{"unused forbidden", testRG + "/providers/Microsoft.Network/natGateways", answer(403, ``), "unused NAT gateways in resource group", "", true},
 		{"list nextLink elsewhere", testSet + "/networkInterfaces", answer(200, `{"value":[],"nextLink":"https://evil.example/x"}`), "network interfaces of scale set of aks-pool-vmss |  | malformed answer: nextLink leads to another host", "nic", true},
 		{"list without value", testSet + "/networkInterfaces", answer(200, `{}`), "malformed answer: value: want a list", "nic", true},
 		{"401", clusters, answer(401, `{"error":{"code":"ExpiredAuthenticationToken","message":"expired"}}`), "Azure |  | 401 ExpiredAuthenticationToken: the token was not accepted (expired, or of another tenant) | a valid token (az login)", "cluster", false},

@@ -51,10 +51,7 @@ func kindOf(typ string) string {
 // failed records that a read did not work: a Gap, and that its kind is
 // incomplete. scope is the id that was asked for, of a resource or of a list.
 func (c *collector) failed(kind, scope, typ string, err error) {
-	words := typ
-	if k, ok := kinds[strings.ToLower(typ)]; ok {
-		words = k.words
-	}
+	words := words(typ)
 	id := ParseID(scope)
 	what := words
 	var ref model.Ref
@@ -87,11 +84,19 @@ func (c *collector) failed(kind, scope, typ string, err error) {
 	c.add(gap)
 }
 
+// words are a type as people say it.
+func words(typ string) string {
+	if k, ok := kinds[strings.ToLower(typ)]; ok {
+		return k.words
+	}
+	return typ
+}
+
 func plural(words string) string {
 	switch {
 	case strings.HasSuffix(words, "s"):
 		return words
-	case strings.HasSuffix(words, "y"):
+	case strings.HasSuffix(words, "y") && !strings.HasSuffix(words, "ay"):
 		return words[:len(words)-1] + "ies"
 	case strings.HasSuffix(words, "address"):
 		return words + "es"

@@ -109,7 +109,14 @@ func (c *collector) unused(ctx context.Context) {
 	c.mu.Unlock()
 	for _, group := range groups {
 		for _, typ := range []string{"Microsoft.Network/routeTables", "Microsoft.Network/natGateways"} {
-			c.spawn(func() { _ = c.tryListing(ctx, group+"/providers/"+typ, typ, nil) })
+			c.spawn(func() {
+				path := group + "/providers/" + typ
+				var e *Error
+				if err := c.tryListing(ctx, path, typ, nil); err != nil && !(errors.As(err, &e) && e.Status == http.StatusNotFound) {
+					// Nothing that the cluster refers to is missing for it: a gap, and the kind is no less complete.
+					c.gap(model.Gap{What: "unused " + plural(words(typ)) + " in resource group " + ParseID(path).Group, Reason: reason(err), Permission: permission(err, typ, path)})
+				}
+			})
 		}
 	}
 }
