@@ -304,7 +304,7 @@ func (p *printer) causes(r *Report) {
 		switch r.Works {
 		case "true":
 		case "unknown":
-			p.title("No answer: nothing could be probed, and configuration alone shows no cause")
+			p.title("No answer: the question could not be probed from its own side, and configuration alone shows no cause")
 		default:
 			p.title("It fails, and no cause could be proven")
 		}

@@ -28,6 +28,17 @@ Mend what the pod's events say.
 		all := clients(p)
 		workload := p.Case.World.Kube.Workloads[p.Client()]
 		if len(all) == 0 {
+			if workload != nil && p.Client().Kind() == "cronjob" {
+				name := p.Client().Name()
+				p.Report(diagnose.Finding{
+					Subject:  p.Client(),
+					Title:    fmt.Sprintf("%s has no pod at present: none of its runs is left", p.Client()),
+					Summary:  "Nothing runs that could open the connection.",
+					Evidence: []diagnose.Evidence{kube(fmt.Sprintf("%s: no active Job, no pod", p.Client()), p.Client())},
+					Fix:      []diagnose.Command{{Text: "Run it once, and ask while it runs", Line: diagnose.Kubectl("-n", p.Client().Part(0), "create", "job", name+"-once", "--from=cronjob/"+name), Verify: again(p)}},
+				})
+				return
+			}
 			if workload != nil && workload.Replicas == 0 {
 				p.Report(diagnose.Finding{
 					Subject:  p.Client(),
