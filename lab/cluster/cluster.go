@@ -339,6 +339,9 @@ func (c *Cluster) available(ctx context.Context) error {
 	}
 	for _, d := range deployments.Items {
 		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
+			if err := c.crashing(ctx); err != nil {
+				return err
+			}
 			return fmt.Errorf("deployment %s/%s: %d of %d replicas are available", d.Namespace, d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas)
 		}
 	}
@@ -361,6 +364,26 @@ func (c *Cluster) startScheduler(context.Context) error {
 		return err
 	}
 	return c.kube("kube-scheduler", args...)
+}
+
+// hopeless is an error that waiting does not mend.
+type hopeless struct{ error }
+
+// crashing says which container has been started again and again: waiting on would be in vain.
+func (c *Cluster) crashing(ctx context.Context) error {
+	pods, err := c.typed.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods.Items {
+		for _, s := range pod.Status.ContainerStatuses {
+			if s.RestartCount >= 3 && s.LastTerminationState.Terminated != nil {
+				return hopeless{fmt.Errorf("pod %s/%s: container %s ended %d times, last with exit code %d (kubectl --kubeconfig %s logs -p)",
+					pod.Namespace, pod.Name, s.Name, s.RestartCount, s.LastTerminationState.Terminated.ExitCode, c.Kubeconfig())}
+			}
+		}
+	}
+	return nil
 }
 
 // Metrics starts metrics-server and waits until `kubectl top` has an answer.
@@ -403,8 +426,8 @@ func await(ctx context.Context, limit time.Duration, ask func() error) error {
 	defer cancel()
 	for {
 		err := ask()
-		if err == nil {
-			return nil
+		if errors.As(err, &hopeless{}) || err == nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -229,6 +229,7 @@ func spawn(h home.Home, bin string) error {
 func follow(ctx context.Context, out io.Writer, h home.Home, quick bool) error {
 	client, start := daemon.Dial(h), time.Now()
 	told := map[string]bool{}
+	spoke := start
 	for answered := start; ; {
 		s, err := client.Status(ctx)
 		if err == nil {
@@ -236,8 +237,13 @@ func follow(ctx context.Context, out io.Writer, h home.Home, quick bool) error {
 			for _, p := range s.Parts {
 				if p.Ended > 0 && p.Error == "" && !told[p.Name] {
 					told[p.Name] = true
+					spoke = time.Now()
 					fmt.Fprintf(out, "%6.1fs  %s\n", p.Ended, p.Name)
 				}
+			}
+			if time.Since(spoke) > 8*time.Second {
+				spoke = time.Now()
+				fmt.Fprintf(out, "%6.1fs  … %s\n", time.Since(start).Seconds(), strings.Join(pending(s), ", "))
 			}
 		}
 		switch {
@@ -255,6 +261,17 @@ func follow(ctx context.Context, out io.Writer, h home.Home, quick bool) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// pending are the parts that have begun and not ended.
+func pending(s daemon.Status) []string {
+	var names []string
+	for _, p := range s.Parts {
+		if p.Ended == 0 {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 func nameOption(h home.Home) string {
