@@ -7,7 +7,7 @@ SHELL       := /bin/bash
 KUBE_VERSION := v1.36.3
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STEP         := hack/step
-GOBUILD      := CGO_ENABLED=0 go build -trimpath
+GOBUILD      := env CGO_ENABLED=0 go build -trimpath
 LDFLAGS      := -s -w -X github.com/podpath/podpath/internal/cli.Version=$(VERSION)
 KUBE_LDFLAGS := -s -w \
 	-X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION) \
