@@ -23,8 +23,48 @@ func (s *session) peer(ctx context.Context) {
 	if !s.wants(model.VantagePeer) || s.req.Node == "" || !s.awaitOthers(ctx) {
 		return
 	}
+	if why := s.wouldMend(ctx); why != "" {
+		s.gap(model.Gap{What: "probe from " + describe(model.VantagePeer, s.req.Node), Ref: model.NewRef("node", s.req.Node), Reason: why})
+		return
+	}
 	s.ordinary(ctx, model.VantagePeer, "peer", s.req.Node)
 }
+
+// wouldMend waits until a pod may be started on the failing pod's node, and says
+// why none may. Where the node cannot be read, the pod's own probe must be over.
+func (s *session) wouldMend(ctx context.Context) string {
+	why := s.nodeFirst(ctx)
+	s.mu.Lock()
+	read := s.nodeFacts != nil
+	s.mu.Unlock()
+	if !read {
+		select {
+		case <-s.podDone:
+		case <-ctx.Done():
+		}
+	}
+	return why
+}
+
+// nodeFirst waits until the node has been read, or will not be, and says why no
+// pod may be started on it. Starting one makes the network plugin set up the node
+// anew: it switches forwarding on, and a node that does not forward would be
+// mended before it is looked at.
+func (s *session) nodeFirst(ctx context.Context) string {
+	select {
+	case <-s.nodeRead:
+	case <-ctx.Done():
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nodeFacts != nil && s.nodeFacts.Sysctls[ipForward] == "0" {
+		return "node " + s.req.Node + " does not forward (" + ipForward + " is 0), and its network plugin would switch that on for a new pod: none is started, so that the fault stays as it is"
+	}
+	return ""
+}
+
+const ipForward = "net.ipv4.ip_forward"
 
 // otherNode probes from a pod of another node.
 func (s *session) otherNode(ctx context.Context) {
@@ -128,7 +168,7 @@ func (s *session) launch(ctx context.Context, namespace string, make maker) (con
 	return container{namespace: namespace, pod: made.Name, name: containerName, starting: s.watchStart(ctx, made, containerName)}, nil
 }
 
-// node probes from the node's own network namespace, and reads its kernel before
+// node probes from the node's own network namespace, which needs no network plugin, and reads its kernel before
 // and after the pod's probe, so that what the probe did to the counters is seen.
 func (s *session) node(ctx context.Context) {
 	name := s.req.Node
@@ -154,8 +194,12 @@ func (s *session) node(ctx context.Context) {
 		return
 	}
 	c.starting = nil
-	var wg sync.WaitGroup
 	read := time.Now()
+	s.mu.Lock()
+	s.nodeFacts = facts
+	s.mu.Unlock()
+	s.nodeOnce.Do(func() { close(s.nodeRead) })
+	var wg sync.WaitGroup
 	wg.Go(func() { s.probeAgain(ctx, read) })
 	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantageNode, s.req.Facts), nil)
 	if err != nil && !s.unwanted(ctx) {
@@ -175,14 +219,13 @@ func (s *session) node(ctx context.Context) {
 // probeAgain makes sure that the pod's probe fails once more between the two
 // readings: it may have been over before the first.
 func (s *session) probeAgain(ctx context.Context, read time.Time) {
-	var obs []model.Observation
 	select {
-	case obs = <-s.podSeen:
+	case <-s.podDone:
 	case <-ctx.Done():
 		return
 	}
 	s.mu.Lock()
-	recheck, begun := s.recheck, s.begun
+	obs, recheck, begun := s.podObs, s.recheck, s.begun
 	s.mu.Unlock()
 	if recheck == nil || questionOK(obs) || stillSending(obs, read.Sub(begun)) {
 		return

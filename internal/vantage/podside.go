@@ -174,7 +174,7 @@ func wayPermission(via, namespace string) string {
 }
 
 // hedgeAfter is how long the pod's own probe may run before the other places start.
-const hedgeAfter = 500 * time.Millisecond
+const hedgeAfter = 350 * time.Millisecond
 
 // hedge wants the other places when the plan has run for a while without an
 // answer: a time-out is then waited for only once.
@@ -348,6 +348,12 @@ func (s *session) twin(ctx context.Context, live *corev1.Pod) (container, error)
 		return c, err
 	} else if name != "" {
 		return c, &skipped{"service " + name + " publishes pods that are not ready, so it would send traffic to a pod like this one"}
+	}
+	s.wantOthers() // the node is read before a pod is started on it
+	if s.req.Node == live.Spec.NodeName && !live.Spec.HostNetwork {
+		if why := s.nodeFirst(ctx); why != "" {
+			return c, &skipped{why}
+		}
 	}
 	owner, err := s.ownerIn(ctx, live.Namespace)
 	if err != nil && !denied(err) {

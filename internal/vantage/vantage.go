@@ -133,7 +133,11 @@ type session struct {
 
 	escalate     chan struct{} // closed when the other places are wanted
 	escalateOnce sync.Once
-	podSeen      chan []model.Observation
+	podDone      chan struct{}       // closed when the pod's own probe is over, however it went
+	podObs       []model.Observation // then: what it saw
+	nodeRead     chan struct{}       // closed when the node has been read, or will not be
+	nodeOnce     sync.Once
+	nodeFacts    *model.NodeFacts      // then, if it was read: its state before any pod was started there
 	begun        time.Time             // when the pod's own probe began
 	recheck      func(context.Context) // asks the question again from the pod
 }
@@ -145,7 +149,7 @@ func newSession(c Clients, req Request) *session {
 	req.defaults()
 	s := &session{
 		Clients: c, req: req, id: strings.ToLower(rand.Text()[:8]), owners: map[string]*owner{},
-		escalate: make(chan struct{}), podSeen: make(chan []model.Observation, 1),
+		escalate: make(chan struct{}), podDone: make(chan struct{}), nodeRead: make(chan struct{}),
 	}
 	s.exec = s.remoteExec
 	s.result.NodeFacts = map[string]*model.NodeFacts{}
@@ -166,12 +170,17 @@ func (s *session) run(ctx context.Context) Result {
 		s.wantOthers()
 	}
 	podSide.Go(func() {
-		s.podSeen <- s.podVantage(wait)
+		defer close(s.podDone)
+		s.podObs = s.podVantage(wait)
 	})
 	if s.req.Via != ViaNone {
-		for _, f := range []func(context.Context){s.peer, s.node, s.otherNode, s.sweep} {
+		for _, f := range []func(context.Context){s.peer, s.otherNode, s.sweep} {
 			others.Go(func() { f(wait) })
 		}
+		others.Go(func() {
+			s.node(wait)
+			s.nodeOnce.Do(func() { close(s.nodeRead) })
+		})
 	}
 	podSide.Wait()
 	if !s.othersWanted() {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,9 @@ type cluster struct {
 	calls   []string          // "pod/container verb"
 	waiting map[string]string // kind of pod → reason why it waits
 	answer  func(c execCall, plan probe.Plan) model.Reason
+	sysctls map[string]string
+	mended  atomic.Bool // a pod was started on the node before its first reading
+	read    atomic.Bool
 	block   chan struct{} // exec waits for it when set
 }
 
@@ -110,7 +114,17 @@ func (c *cluster) run(ctx context.Context, call execCall) error {
 	}
 	switch verb {
 	case "node":
-		return json.NewEncoder(call.stdout).Encode(model.NodeFacts{Counters: map[string]int64{"IpInAddrErrors": n}})
+		if !c.read.Swap(true) && slices.ContainsFunc(c.Actions(), func(a clienttesting.Action) bool {
+			create, ok := a.(clienttesting.CreateAction)
+			if !ok {
+				return false
+			}
+			p, ok := create.GetObject().(*corev1.Pod)
+			return ok && p.Spec.NodeName == "n1" && !p.Spec.HostNetwork
+		}) {
+			c.mended.Store(true)
+		}
+		return json.NewEncoder(call.stdout).Encode(model.NodeFacts{Counters: map[string]int64{"IpInAddrErrors": n}, Sysctls: c.sysctls})
 	case "sh":
 		io.WriteString(call.stdout, "tool=none\nexit=0\n")
 		return nil
@@ -476,6 +490,23 @@ func TestProbeThatFails(t *testing.T) {
 	}
 	if g := gapsOf(s.run(context.Background())); !strings.Contains(g, "plan: bad") || strings.Contains(g, "\x1b") {
 		t.Error(g)
+	}
+}
+
+func TestTheNodeIsReadBeforeAPodIsStartedOnIt(t *testing.T) {
+	for _, via := range []string{ViaAuto, ViaTwin} {
+		c := newCluster(livePod())
+		req := request()
+		req.Via = via
+		if r := c.probe(t, context.Background(), req); c.mended.Load() || len(r.Observations) != 4 {
+			t.Errorf("%s: started before: %v; %s", via, c.mended.Load(), vias(r))
+		}
+		c = newCluster(livePod())
+		c.sysctls = map[string]string{ipForward: "0"}
+		r := c.probe(t, context.Background(), req)
+		if strings.Contains(vias(r), "peer") || strings.Contains(vias(r), "twin") || !strings.Contains(gapsOf(r), "would switch that on") {
+			t.Errorf("%s: a node that does not forward was mended: %s\n%s", via, vias(r), gapsOf(r))
+		}
 	}
 }
 
