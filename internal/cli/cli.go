@@ -49,7 +49,11 @@ type Streams struct {
 // Main runs podpath and returns its exit code: 0 the flow works, 1 a cause was
 // found, 2 it fails and no cause could be proven, 3 podpath could not do its work.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // under nohup it stays ignored
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	klog.SetLogger(logr.Discard()) // client-go would log beside the report what is told in it
 	// A second Ctrl-C ends at once: the first one is cleaning up.
