@@ -249,6 +249,18 @@ func (p *Pass) Gaps(needs []string) []model.Gap {
 	return out
 }
 
+// nameless are the gaps for which a lookup that failed has no ways: nobody knows
+// which pods answer for the cluster's names.
+func (p *Pass) nameless() []model.Gap {
+	if seen := p.Seen(); seen == nil || seen.Failed != "dns" {
+		return nil
+	}
+	if svc, pods := p.NameServers(); svc != nil && len(pods) > 0 {
+		return nil
+	}
+	return append(p.kindGap("service"), p.kindGap("pod")...)
+}
+
 // probeGap is why nobody probed from a place: what was noted about it, else that nobody did.
 func (p *Pass) probeGap(v model.Vantage) model.Gap {
 	for _, g := range p.Case.World.Gaps {
@@ -263,7 +275,7 @@ func (p *Pass) probeGap(v model.Vantage) model.Gap {
 
 // placeWords are how gaps name the places.
 var placeWords = map[model.Vantage][]string{
-	model.VantagePod: {"pod "}, model.VantagePeer: {"another pod "}, model.VantageNode: {"node "},
+	model.VantagePod: {"pod ", "pod/"}, model.VantagePeer: {"another pod "}, model.VantageNode: {"node "},
 	model.VantageOtherNode: {"a pod of ", "another node"}, model.VantageHere: {"this machine", "here"},
 }
 
@@ -303,11 +315,54 @@ func (p *Pass) kindGap(kind string) []model.Gap {
 		}
 	}
 	for _, g := range p.Case.World.Gaps {
-		if g.Ref.Kind() == kind && (g.Ref.Name() == "" || p.passes(g.Ref)) {
+		switch {
+		case g.Ref.Kind() == kind && (g.Ref.Name() == "" || wide(g.Ref) || p.passes(g.Ref)), g.Ref == "" && permits(g, kind):
 			add(g)
 		}
 	}
+	if len(out) == 0 && action[kind] != "" { // a hop before it could not be read, so nobody got as far as this kind
+		for _, w := range p.Ways() {
+			for _, s := range slices.Concat(w.Path.Steps, w.Path.Return) {
+				if s.Verdict == model.Unknown {
+					for _, g := range s.Gaps {
+						add(g)
+					}
+				}
+			}
+		}
+	}
 	return out
+}
+
+// wide says that an object matters to every question, also where no step names it.
+func wide(ref model.Ref) bool {
+	switch ref.Kind() {
+	case "cluster", "vnet", "vnetgateway", "vmss":
+		return true
+	case "configmap":
+		return ref.Part(0) == "kube-system"
+	}
+	return false
+}
+
+// action is what a gap's permission says of a kind.
+var action = map[string]string{
+	"nsg": "networksecuritygroups/read", "subnet": "virtualnetworks/subnets/read", "vnet": "virtualnetworks/read", "routetable": "routetables/read",
+	"nic": "networkinterfaces/read", "natgateway": "natgateways/read", "loadbalancer": "loadbalancers/read", "publicip": "publicipaddresses/read",
+	"firewall": "azurefirewalls/read", "firewallpolicy": "firewallpolicies/", "vnetgateway": "virtualnetworkgateways/", "vmss": "virtualmachinescalesets/read",
+	"cluster": "managedclusters/read",
+}
+
+// permits says that what filled a gap without an object would let a kind be
+// read: the gap of all of Azure, or of the kind's list.
+func permits(g model.Gap, kind string) bool {
+	if want := action[kind]; want != "" {
+		return g.What == "Azure" || g.What == "managed cluster" || strings.Contains(strings.ToLower(g.Permission), want)
+	}
+	_, rest, _ := strings.Cut(g.Permission, " ") // "list pods in namespace shop", "list networkpolicies.networking.k8s.io (cluster scope)"
+	what, _, _ := strings.Cut(rest, " ")
+	what, _, _ = strings.Cut(what, ".")
+	return what == kind+"s" || what == strings.TrimSuffix(kind, "y")+"ies"
 }
 
 // passes says whether a way goes through the object.

@@ -54,7 +54,14 @@ func (p *Pass) apply(r *Rule) {
 	if len(p.view.findings) > before || seen != nil && !r.EvenIfItWorks && (!Fails(seen) || r.Sees != nil && !r.Sees(seen)) {
 		return // it spoke, or would not explain what was seen whatever it could read
 	}
-	for _, g := range p.Gaps(r.Needs) {
+	gaps := p.Gaps(r.Needs)
+	if len(gaps) == 0 {
+		gaps = p.nameless()
+	}
+	if len(gaps) == 0 && seen == nil && !r.EvenIfItWorks {
+		gaps = []model.Gap{p.probeGap(p.Origin())}
+	}
+	for _, g := range gaps {
 		p.Skip(g)
 	}
 }

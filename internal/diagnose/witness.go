@@ -111,7 +111,9 @@ func (p *Pass) narrowed() []string {
 		return []string{lead + " and from its node, works from a pod on another node: what differs is this node or its subnet"}
 	case fate(model.VantageHere) == Works && fate(model.VantageNode) == Broken:
 		return []string{lead + " and from its node, works from this machine: it is lost on the cluster's way out, or the far side turns the cluster's address away"}
-	case fate(model.VantageHere) == Broken && fate(model.VantageNode) == Broken:
+	case p.Farther(model.VantageHere) && p.Same(model.VantageNode):
+		return []string{lead + " and from its node, gets further from this machine (" + OutcomeOf(p.At(model.VantageHere)) + "): it is lost on the cluster's way out, or the far side turns the cluster's address away"}
+	case p.Same(model.VantageHere) && p.Same(model.VantageNode):
 		return []string{lead + ", from its node and from this machine alike: nothing that they share but the far side"}
 	}
 	return nil

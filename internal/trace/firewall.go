@@ -95,10 +95,25 @@ func (x *Index) policyChain(id string, f *firewall) []*model.FirewallPolicy {
 			}
 			return chain
 		}
+		if g := x.groupsGap(p.Name); g != nil {
+			f.missing = g
+			return chain
+		}
 		chain = append(chain, p)
 		id = p.BaseID
 	}
 	return chain
+}
+
+// groupsGap is the gap of a policy's rule collection groups: the policy itself
+// says nothing of its rules, so one without them is not one that denies all.
+func (x *Index) groupsGap(policy string) *model.Gap {
+	for i, g := range x.w.Gaps {
+		if strings.HasPrefix(g.What, "rule collection group") && (strings.HasSuffix(g.What, " of "+policy) || strings.EqualFold(g.Ref.Part(0), policy)) {
+			return &x.w.Gaps[i]
+		}
+	}
+	return nil
 }
 
 func (f *firewall) addGroups(owner model.Ref, groups []model.RuleGroup) {

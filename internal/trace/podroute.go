@@ -21,11 +21,39 @@ func (t *tracer) localNetworks(svc *backends, _ *backend) {
 	}
 	s := model.Step{Hop: model.HopCNI, At: t.nodeRef(), Title: "pod and Service networks"}
 	switch {
-	case t.inPodRange(&s, dst), t.inServiceRange(&s, dst), t.onBridge(&s, dst):
+	case t.inPodRange(&s, dst), t.inServiceRange(&s, dst), t.onBridge(&s, dst), t.rangesUnread(&s, dst):
 	default:
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("%s is in no network of the cluster's own", dst)
 	}
 	t.add(s)
+}
+
+// outsideName says that the flow asks for a name that is none of the cluster's own.
+func (t *tracer) outsideName() bool {
+	host := t.flow.Host
+	if host == "" || strings.HasSuffix(host, ".cluster.local") || strings.HasSuffix(host, ".svc") || !strings.Contains(host, ".") {
+		return false
+	}
+	name, ns, _ := strings.Cut(host, ".")
+	return name == "" || t.x.w.Kube.Namespaces[ns] == nil // SERVICE.NAMESPACE is the cluster's own
+}
+
+// rangesUnread says that the cluster's ranges are not known, and that a private
+// address outside its VNets may be in one of them.
+func (t *tracer) rangesUnread(s *model.Step, dst netip.Addr) bool {
+	x := t.x
+	if !x.az.Found || x.az.Cluster != nil || !dst.IsPrivate() {
+		return false
+	}
+	for _, v := range x.vnets {
+		if _, in := holder(v.Prefixes, dst); in {
+			return false
+		}
+	}
+	s.Reason = fmt.Sprintf("the cluster was not read, so whether %s is in its pod or Service range is not known", dst)
+	s.Gaps = []model.Gap{x.gap("cluster", "managed cluster", "", "Microsoft.ContainerService/managedClusters/read")}
+	t.unsure = fmt.Sprintf("%s may be in the cluster's own pod or Service range", dst)
+	return true
 }
 
 func (t *tracer) nodeRef() model.Ref {
@@ -51,8 +79,9 @@ func (t *tracer) inPodRange(s *model.Step, dst netip.Addr) bool {
 	if !ok {
 		return false
 	}
-	if !t.x.read("pod") && t.flow.Host == "" {
+	if !t.x.read("pod") && !t.outsideName() {
 		s.Reason = fmt.Sprintf("%s is inside the pod range %s, and not all pods were read", dst, p)
+		t.unsure = fmt.Sprintf("%s may be a pod that was not read", dst)
 		s.Gaps = []model.Gap{t.x.gap("pod", "pods of the cluster", "", "list pods (cluster scope)")}
 		return true
 	}
@@ -67,8 +96,9 @@ func (t *tracer) inServiceRange(s *model.Step, dst netip.Addr) bool {
 	if !ok {
 		return false
 	}
-	if !t.x.read("service") && t.flow.Host == "" {
+	if !t.x.read("service") && !t.outsideName() {
 		s.Reason = fmt.Sprintf("%s is inside the Service range %s, and not all Services were read", dst, p)
+		t.unsure = fmt.Sprintf("%s may be a Service that was not read", dst)
 		s.Gaps = []model.Gap{t.x.gap("service", "services of the cluster", "", "list services (cluster scope)")}
 		return true
 	}

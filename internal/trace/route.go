@@ -166,7 +166,14 @@ func (x *Index) systemRoutes(r *routing, s *model.Subnet, v *model.VNet) {
 // bgpRoutes adds what a gateway of the VNet (or of a peer that lends it) has
 // learned, unless the table hides it.
 func (x *Index) bgpRoutes(r *routing, v *model.VNet) {
-	for _, g := range x.gatewaysOf(v) {
+	list := x.gatewaysOf(v)
+	if len(list) == 0 && !x.read("vnetgateway") && (v == nil || hasGatewaySubnet(v)) && (r.doc == nil || !r.doc.DisablePropagation) {
+		r.bgpOpen = "of the virtual network"
+		if v != nil {
+			r.gaps = append(r.gaps, x.gap("vnetgateway", "virtual network gateways", "", "Microsoft.Network/virtualNetworkGateways/read"))
+		}
+	}
+	for _, g := range list {
 		learned := g.Learned
 		if g.DefaultSite != "" {
 			learned = append(slices.Clone(learned), netip.MustParsePrefix("0.0.0.0/0"))
@@ -242,11 +249,27 @@ func (r *routing) choose(x *Index, f model.Flow) choice {
 		return c
 	}
 	r.openTags(x, f, &c)
+	r.openAddress(f, &c)
 	if c.route != nil && r.bgpOpen != "" && (c.route.Source == sourceUser && c.route.Prefix.Bits() < 32 || c.route.Source == sourceSystem && c.route.Type != nextVNet && c.route.Type != nextPeering) {
 		c.sure, c.why = false, fmt.Sprintf("gateway %s may have learned a more specific route", r.bgpOpen)
 		c.gaps = r.gaps
 	}
 	return c
+}
+
+// openAddress makes the choice unsure when the address is not known and a route
+// of its own may hold it.
+func (r *routing) openAddress(f model.Flow, c *choice) {
+	if f.Dst.IsValid() {
+		return
+	}
+	for _, e := range r.user {
+		if e.Prefix.IsValid() && e.Prefix.Bits() > 0 && !privateAddr(e.Prefix.Addr()) && !sameNext(c.route, e) {
+			c.sure, c.why = false, fmt.Sprintf("%s may hold the address, which is not known", e.text())
+			c.gaps = append(c.gaps, model.Gap{What: "address of " + cmp.Or(f.Host, "the destination"), Reason: "no probe found it out"})
+			return
+		}
+	}
 }
 
 // userHolds is the length of the longest user-defined route for an address, -1 without one.

@@ -109,7 +109,7 @@ func reportSilent(p *diagnose.Pass) {
 		return
 	}
 	subject, name := applianceOnWay(p)
-	if subject == "" || !nothingPasses(p) || p.Fate(model.VantageHere) == diagnose.Broken {
+	if subject == "" || !nothingPasses(p) || p.Fate(model.VantageHere) == diagnose.Broken && !p.Farther(model.VantageHere) {
 		return
 	}
 	f := diagnose.Finding{
@@ -127,10 +127,14 @@ func reportSilent(p *diagnose.Pass) {
 	} else {
 		f.Fix = []diagnose.Command{{Text: "See whether the appliance runs and forwards; start it, or fail over", Verify: again(p)}}
 	}
-	if p.Fate(model.VantageHere) == diagnose.Works {
+	switch {
+	case p.Farther(model.VantageHere):
 		f.Confidence = diagnose.Proven
+	case p.Fate(model.VantageHere) == diagnose.Unseen:
+		f.Confidence = diagnose.Possible // the far side may be silent to everybody
+		f.Gaps = p.Gaps([]string{"probe:here"})
 	}
-	p.Report(f)
+	p.ReportByExclusion(f)
 }
 
 // nothingPasses says that no probe from the cluster to the outside got as far as

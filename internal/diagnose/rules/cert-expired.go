@@ -50,6 +50,10 @@ Mend it at the host: renew the certificate (cert-manager, the provider), and mak
 				break
 			}
 		}
+		if o := p.At(model.VantageHere); len(alike(p, seen)) > 0 && !agreed(p) && (o == nil || o.Failed == "dns" || o.Failed == "tcp") {
+			f.Confidence = diagnose.Possible // several hosts at once: it may be the clock
+			f.Gaps = p.Gaps([]string{"probe:here"})
+		}
 		reportCert(p, f)
 	},
 }

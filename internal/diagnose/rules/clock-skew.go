@@ -23,7 +23,7 @@ Mend it by mending time synchronisation on the node: AKS nodes take the time fro
 `,
 	Hop:    model.HopNodeKernel,
 	Covers: []string{"nk-clock-skew"},
-	Needs:  []string{"nodefacts"},
+	Needs:  []string{"nodefacts", "probe:here"},
 	Sees: func(o *model.Observation) bool {
 		return o.Result == model.CertNotYetValid || o.Result == model.CertExpired
 	},

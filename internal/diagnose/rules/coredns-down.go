@@ -54,8 +54,17 @@ Mend it by bringing the Deployment back; look at its pods' events and the previo
 		for _, pod := range servers {
 			f.Evidence = append(f.Evidence, kube(podState(pod), pod.Ref()))
 		}
+		if len(servers) == 0 && !endpointsRead(p, svc) || !podsRead(p, svc) || !p.Case.World.Read["endpointslice"] && !p.Case.World.Read["endpointslice/"+svc.Namespace] {
+			f.Confidence = diagnose.Possible // one of the two lists that would have to agree was not read
+			f.Gaps = p.Gaps([]string{"pod", "endpointslice"})
+		}
 		p.ReportOn(diagnose.Way{Kind: "dns"}, f)
 	},
+}
+
+// podsRead says that the pods of the Service's namespace are all known.
+func podsRead(p *diagnose.Pass, svc *model.Service) bool {
+	return p.Case.World.Read["pod"] || p.Case.World.Read["pod/"+svc.Namespace]
 }
 
 func endpointsRead(p *diagnose.Pass, svc *model.Service) bool {

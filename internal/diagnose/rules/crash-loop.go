@@ -22,7 +22,7 @@ Mend the crash: the log of the previous run says why it ended; exit code 137 wit
 `,
 	Hop:           model.HopPod,
 	Covers:        []string{"pod-crashloop", "pod-oomkilled"},
-	Needs:         []string{"pod"},
+	Needs:         []string{"pod", "service", "probe"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
 		if all := clients(p); len(all) > 0 {

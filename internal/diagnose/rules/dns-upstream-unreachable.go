@@ -24,7 +24,7 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 `,
 	Hop:    model.HopDNS,
 	Covers: []string{"dns-upstream-unreachable"},
-	Needs:  []string{"probe", "vnet", "configmap"},
+	Needs:  []string{"probe", "vnet", "configmap", "service", "pod", "probe:node"},
 	Under:  []string{"coredns-down", "nsg-denies", "policy-denies", "ip-forward-off", "rp-filter-strict", "masquerade-missing", "forward-policy-drop", "route-node-missing", "route-table-not-associated", "route-blackhole", "route-wrong-next-hop"},
 	Sees:   dnsFailed,
 	Run: func(p *diagnose.Pass) {
@@ -85,6 +85,16 @@ func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, w
 	}
 	if silent == 0 {
 		f.Confidence = diagnose.Likely
+		if o := p.At(model.VantageNode); o == nil {
+			f.Confidence = diagnose.Possible // neither it nor the node, which asks it as well, was asked
+			f.Gaps = p.Gaps([]string{"probe:node"})
+		}
+	}
+	for _, g := range p.Gaps([]string{"configmap"}) {
+		if subject != customDNS && g.Ref == customDNS {
+			f.Confidence = diagnose.Possible // it may send the name elsewhere
+			f.Gaps = append(f.Gaps, g)
+		}
 	}
 	if nobody := unowned(p, servers); subject == customDNS && nobody {
 		f.Confidence = diagnose.Proven
@@ -100,6 +110,9 @@ func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, w
 		}
 	}
 	f.Fix = upstreamFix(p, subject)
+	if silent == 0 && f.Confidence != diagnose.Proven {
+		f = p.Excluded(f)
+	}
 	p.ReportOn(diagnose.Way{Kind: "dns-upstream"}, f)
 }
 

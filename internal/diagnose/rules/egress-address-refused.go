@@ -24,14 +24,14 @@ public address or prefix keeps it from happening again.
 `,
 	Hop:    model.HopEndpoint,
 	Covers: []string{"endpoint-ip-allowlist", "snat-egress-ip-changed"},
-	Needs:  []string{"probe", "probe:here"},
+	Needs:  []string{"probe", "probe:here", "probe:node", "probe:other-node"},
 	Under:  []string{"firewall-resets-sni", "appliance-down", "forced-tunnel", "path-mtu", "proxy-not-used"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Silence(o) && o.Failed == "tcp" || o.Failed == "tcp" && o.Result == model.Refused || diagnose.CutOff(o) || diagnose.Status(o) == 403
 	},
 	Run: func(p *diagnose.Pass) {
 		seen, path := p.Seen(), p.Question()
-		if seen == nil || path == nil || !p.External() || seen.Proxy != "" || p.Fate(model.VantageHere) != diagnose.Works || brokenAnywhere(p) || someoneInside(p) {
+		if seen == nil || path == nil || !p.External() || seen.Proxy != "" || !p.Farther(model.VantageHere) || brokenAnywhere(p) || someoneInside(p) {
 			return
 		}
 		if seen.HTTP != nil && (seen.HTTP.Answered == "proxy" || seen.HTTP.Answered == "firewall") {
@@ -66,7 +66,15 @@ public address or prefix keeps it from happening again.
 		if diagnose.Status(seen) == 403 {
 			f.Evidence = append(f.Evidence, answerEvidence(seen)...)
 		}
-		p.Report(f)
+		if !p.Same(model.VantageNode) && p.Origin() == model.VantagePod && seen.Failed == "tcp" {
+			f.Confidence = diagnose.Possible // it may be what happens to pods' packets
+			f.Gaps = append(f.Gaps, p.Gaps([]string{"probe:node"})...)
+		}
+		if seen.Failed == "tcp" && !p.Same(model.VantageOtherNode) && !onlyNode(p) {
+			f.Confidence = diagnose.Possible // it may be this node or its subnet
+			f.Gaps = append(f.Gaps, p.Gaps([]string{"probe:other-node"})...)
+		}
+		p.ReportByExclusion(f)
 	},
 }
 
@@ -74,14 +82,23 @@ public address or prefix keeps it from happening again.
 // the cluster that was asked, the node among them.
 func everyoneInside(p *diagnose.Pass) bool {
 	asked := 0
+	seen := p.Seen()
 	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
 		if v == p.Origin() || p.Fate(v) == diagnose.Unseen {
 			continue
 		}
-		if !p.Same(v) && !(diagnose.CutOff(p.Seen()) && diagnose.CutOff(p.At(v))) {
+		if p.At(v).Failed == "dns" && seen.Failed != "dns" {
+			continue // it did not get as far as to know the host
+		}
+		if !p.Same(v) && !(diagnose.CutOff(seen) && diagnose.CutOff(p.At(v))) {
 			return false
 		}
 		asked++
 	}
 	return asked > 0
+}
+
+// onlyNode says that the cluster has no other node to ask from.
+func onlyNode(p *diagnose.Pass) bool {
+	return p.Case.World.Read["node"] && len(p.Case.World.Kube.Nodes) == 1
 }

@@ -46,19 +46,22 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		if reached != nil {
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: %s answers, so the way out works", diagnose.PlaceOf(reached), reached.Target), reached.From))
 		}
-		here := p.Fate(model.VantageHere)
+		here := p.At(model.VantageHere)
 		switch {
-		case here == diagnose.Works:
+		case p.Farther(model.VantageHere):
 			return // it answers somebody
 		case someoneInside(p):
 			return // it answers another place of this cluster
-		case here == diagnose.Broken && p.Same(model.VantageHere):
+		case p.Same(model.VantageHere):
 			f.Confidence = diagnose.Proven
 			f.Summary = "From outside the cluster it fails in the same way, so nothing of the cluster's network is at fault."
 			if seen.Result == model.TimedOut {
 				f.Summary += " " + eitherAllowList(p)
+				break
 			}
-		case here == diagnose.Broken:
+			p.Report(f) // two ways that share nothing end in a reset; no hop that drops does that
+			return
+		case here != nil && here.Failed == "tcp":
 			f.Summary = "It fails from outside the cluster as well, so nothing of the cluster's network alone is at fault."
 		case seen.Result == model.Refused:
 			f.Summary = "It was refused at once, by a reset: the packets arrive, and nothing listens there. Nothing of Azure's network answers with resets."
@@ -69,7 +72,7 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		default:
 			return // silence, and nobody outside was asked: the network may be at fault
 		}
-		p.Report(f)
+		p.ReportByExclusion(f)
 	},
 }
 
@@ -95,7 +98,7 @@ func firstGood(obs []*model.Observation) *model.Observation {
 // someoneInside says that the question's probe got through from another place of the cluster.
 func someoneInside(p *diagnose.Pass) bool {
 	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
-		if v != p.Origin() && p.Fate(v) == diagnose.Works {
+		if v != p.Origin() && (p.Fate(v) == diagnose.Works || p.Farther(v)) {
 			return true
 		}
 	}

@@ -46,6 +46,9 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 				return
 			}
 			f.Confidence = diagnose.Proven
+		} else if p.External() {
+			f.Confidence = diagnose.Possible // it may be quick elsewhere
+			f.Gaps = p.Gaps([]string{"probe:here"})
 		}
 		p.Report(f)
 	},

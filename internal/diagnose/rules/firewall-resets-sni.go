@@ -55,12 +55,12 @@ Mend it in the appliance's inspection (its log names the signature), by exemptin
 			f.Confidence = diagnose.Proven
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: TLS to the same address with another name (%s) passes", diagnose.PlaceOf(other), other.Target), other.From))
 		}
-		p.Report(f)
+		p.ReportByExclusion(f)
 	},
 }
 
-// worksElsewhere says that the question works from outside.
-func worksElsewhere(p *diagnose.Pass) bool { return p.Fate(model.VantageHere) == diagnose.Works }
+// worksElsewhere says that the question gets further from outside.
+func worksElsewhere(p *diagnose.Pass) bool { return p.Farther(model.VantageHere) }
 
 // otherName is a probe of the same address whose TLS got further with another
 // name, or without one.

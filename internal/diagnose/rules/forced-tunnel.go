@@ -56,6 +56,14 @@ func reportTunnel(p *diagnose.Pass, path *model.Path, step *model.Step) {
 	if p.Fate(model.VantageHere) != diagnose.Works && !p.Same(model.VantageNode) {
 		f.Confidence = diagnose.Likely
 	}
+	for i := range path.Steps {
+		for _, g := range path.Steps[i].Gaps {
+			if k := g.Ref.Kind(); path.Steps[i].Hop == model.HopRoute && (k == "routetable" || k == "subnet") {
+				f.Confidence = diagnose.Possible // a table that was not read may keep learned routes out
+				f.Gaps = append(f.Gaps, g)
+			}
+		}
+	}
 	for _, id := range sortedKeys(p.Case.World.Azure.Gateways) {
 		g := p.Case.World.Azure.Gateways[id]
 		text := fmt.Sprintf("gateway %s (%s)", g.Name, firstOf(g.Type, "type not said"))

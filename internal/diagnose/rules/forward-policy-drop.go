@@ -24,7 +24,7 @@ Mend it by accepting the pods' range in the FORWARD chain, or by taking away wha
 `,
 	Hop:        model.HopNodeKernel,
 	Covers:     []string{"nk-forward-policy-drop"},
-	Needs:      []string{"nodefacts", "probe:node", "probe:other-node"},
+	Needs:      []string{"nodefacts", "probe:node", "probe:other-node", "probe:peer-pod"},
 	Sees:       diagnose.Unanswered,
 	LastResort: true,
 	Run: func(p *diagnose.Pass) {
@@ -58,7 +58,11 @@ Mend it by accepting the pods' range in the FORWARD chain, or by taking away wha
 				f.Evidence = append(f.Evidence, node(fmt.Sprintf("node %s: %s grew by %d while the probes ran", name, counter, grew(facts, counter)), ref))
 			}
 		}
-		p.Report(f)
+		if p.Fate(model.VantagePeer) == diagnose.Unseen {
+			f.Confidence = diagnose.Possible // it may be this pod alone
+			f.Gaps = p.Gaps([]string{"probe:peer-pod"})
+		}
+		p.ReportByExclusion(f)
 	},
 }
 

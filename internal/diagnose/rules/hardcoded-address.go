@@ -23,7 +23,7 @@ Mend it by asking by name.
 `,
 	Hop:    model.HopApp,
 	Covers: []string{"endpoint-ip-changed-hardcoded"},
-	Needs:  []string{"probe"},
+	Needs:  []string{"probe", "probe:here"},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "tcp" || o.Failed == "tls" || diagnose.Status(o) >= 400
 	},
@@ -50,7 +50,11 @@ Mend it by asking by name.
 		if diagnose.Fails(o) && o.Failed != "http" {
 			f.Confidence = diagnose.Likely // nobody has seen the new address work
 		}
-		p.Report(f)
+		if o.Vantage != model.VantageHere && !diagnose.Fails(o) {
+			p.Report(f) // the same way out leads to the new address
+			return
+		}
+		p.ReportByExclusion(f)
 	},
 }
 

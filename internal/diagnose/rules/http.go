@@ -107,7 +107,7 @@ func proxyRef(p *diagnose.Pass, o *model.Observation) model.Ref {
 	if subject, _ := applianceOnWay(p); subject != "" {
 		return subject
 	}
-	return model.NewRef("host", o.Address.Addr().String())
+	return "firewall" // somebody on the way whose name is in no document that was read
 }
 
 // compareHere adds what this machine saw, when it saw something.

@@ -88,7 +88,8 @@ func reportPull(p *diagnose.Pass, pod *model.Pod, c model.Container, words strin
 		Summary:  "Nothing runs that could open the connection: the node does not get the image from the registry.",
 		Evidence: append([]diagnose.Evidence{kube(podState(pod), pod.Ref())}, kube(fmt.Sprintf("container %s: %s", c.Name, oneLine(pullLine(words))), pod.Ref())),
 	}
-	if step, way := nodeToRegistry(p, pod, registry, words); step != nil {
+	step, way := nodeToRegistry(p, pod, registry, words)
+	if step != nil {
 		f := base
 		f.Subject, f.Hop = firstRef(step.Decided, step.At), step.Hop
 		f.Title = fmt.Sprintf("%s stops node %s on its way to the registry %s", f.Subject, pod.Node, registry)
@@ -104,6 +105,14 @@ func reportPull(p *diagnose.Pass, pod *model.Pod, c model.Container, words strin
 		f.Hop = model.HopDNS
 	}
 	f.Fix = []diagnose.Command{{Text: "Try it from the node", Line: onNode(pod.Node, "crictl pull "+diagnose.Quote(c.Image))}}
+	if way.Path != nil {
+		for i := range way.Path.Steps {
+			if s := &way.Path.Steps[i]; s.Verdict == model.Unknown && len(s.Gaps) > 0 {
+				f.Confidence = diagnose.Possible // something of one's own may stop it
+				f.Gaps = append(f.Gaps, s.Gaps...)
+			}
+		}
+	}
 	p.Report(f)
 }
 

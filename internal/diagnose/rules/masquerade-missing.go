@@ -23,7 +23,7 @@ Mend it by narrowing nonMasqueradeCIDRs in the ConfigMap; the agent reads it aga
 `,
 	Hop:    model.HopMasquerade,
 	Covers: []string{"cni-masquerade-missing"},
-	Needs:  []string{"configmap"},
+	Needs:  []string{"configmap", "cluster", "subnet"},
 	Sees:   diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		for _, w := range p.Ways() {

@@ -39,7 +39,8 @@ the way, or by lowering the MTU of the nodes' interfaces.
 			return
 		}
 		subject, name := p.Endpoint(), p.Host()
-		if appliance, text := applianceOnWay(p); appliance != "" {
+		appliance, text := applianceOnWay(p)
+		if appliance != "" {
 			subject, name = appliance, text
 		}
 		f := diagnose.Finding{
@@ -60,6 +61,13 @@ the way, or by lowering the MTU of the nodes' interfaces.
 		}
 		if seen.Bytes > 0 {
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("the answer stalled after %d bytes", seen.Bytes)))
+		}
+		if dark := p.Dark(); appliance == "" && len(dark) > 0 { // that it is so is proven, but not where
+			f.Confidence = diagnose.Likely
+			f.Summary = "Small packets pass and full ones are lost without a word: a link on the way has a smaller MTU, and the ICMP message that says so is filtered. Which device stands before it is in no document that was read."
+			for _, s := range dark {
+				f.Gaps = append(f.Gaps, s.Gaps...)
+			}
 		}
 		p.Report(f)
 	},

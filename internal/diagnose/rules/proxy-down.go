@@ -48,6 +48,20 @@ Mend the proxy, or the address by which the pod's variables name it.
 				f.Evidence = append(f.Evidence, probe("past the proxy, from the same pod, it works", o.From))
 			}
 		}
-		p.Report(f)
+		if !someoneElseFails(p) {
+			f.Confidence = diagnose.Possible // it may be this pod alone
+			f.Gaps = p.Gaps([]string{"probe:peer-pod", "probe:node"})
+		}
+		p.ReportByExclusion(f)
 	},
+}
+
+// someoneElseFails says that another place of the cluster was asked and did not get through either.
+func someoneElseFails(p *diagnose.Pass) bool {
+	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
+		if v != p.Origin() && p.Fate(v) == diagnose.Broken {
+			return true
+		}
+	}
+	return false
 }

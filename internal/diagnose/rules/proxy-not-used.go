@@ -25,7 +25,7 @@ HTTP proxy configuration, which injects them.
 `,
 	Hop:    model.HopApp,
 	Covers: []string{"app-proxy-env-missing"},
-	Needs:  []string{"probe"},
+	Needs:  []string{"probe", "cluster", "nsg", "routetable", "subnet"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Unanswered(o) || refusedByName(o)
 	},

@@ -23,7 +23,7 @@ Mend it by adding the route, and find why the cloud's route controller did not (
 `,
 	Hop:    model.HopRoute,
 	Covers: []string{"route-kubenet-missing-node-route"},
-	Needs:  []string{"routetable", "subnet", "node"},
+	Needs:  []string{"routetable", "subnet", "node", "cluster"},
 	Sees:   diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		if !kubenet(p) {

@@ -39,15 +39,17 @@ Mend it at the far side: ask its owner; check the name that is asked for and whe
 		here := p.At(model.VantageHere)
 		fw, _ := p.Firewall()
 		switch {
-		case p.Same(model.VantageHere) || here != nil && here.Failed == "tls":
+		case here != nil && diagnose.CutOff(here):
 			f.Summary += " The same happens from outside the cluster, so nothing of the cluster's network is at fault."
-		case here != nil && !diagnose.Fails(here):
+		case p.Farther(model.VantageHere):
 			return // it works from outside: somebody on the way, or an allow-list
 		case fw != nil:
 			return // the firewall may have done it, and nobody asked from outside
 		default:
 			f.Confidence = diagnose.Likely
 			f.Gaps = p.Gaps([]string{"probe:here"})
+			p.ReportByExclusion(f)
+			return
 		}
 		p.Report(f)
 	},

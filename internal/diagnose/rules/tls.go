@@ -72,6 +72,15 @@ func reportCert(p *diagnose.Pass, f diagnose.Finding) {
 		f.Evidence = append(f.Evidence, probe("this machine, outside the cluster, sees the same"))
 	case p.Fate(model.VantageHere) == diagnose.Unseen:
 		f.Gaps = append(f.Gaps, p.Gaps([]string{"probe:here"})...)
+		if appliance, _ := applianceOnWay(p); untrusted(p.Seen()) && (appliance != "" || len(p.Dark()) > 0) {
+			f.Confidence = diagnose.Possible // the certificate may be that of somebody on the way
+		}
+	}
+	if _, yes := intercepted(p); yes && f.Subject == p.Endpoint() {
+		f.Confidence = diagnose.Likely // that it is so is proven, but not by whom
+		for _, s := range p.Dark() {
+			f.Gaps = append(f.Gaps, s.Gaps...)
+		}
 	}
 	p.Report(f)
 }

@@ -23,7 +23,7 @@ Mend it where the port is written: the workload's variable, argument or ConfigMa
 `,
 	Hop:    model.HopApp,
 	Covers: []string{"app-wrong-port"},
-	Needs:  []string{"probe"},
+	Needs:  []string{"probe", "probe:here"},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "tcp" && (o.Result == model.Refused || o.Result == model.TimedOut)
 	},
@@ -33,7 +33,7 @@ Mend it where the port is written: the workload's variable, argument or ConfigMa
 			return
 		}
 		other := otherPort(p, seen.Address)
-		if other == nil || p.Fate(model.VantageHere) == diagnose.Works {
+		if other == nil || p.Farther(model.VantageHere) {
 			return
 		}
 		f := diagnose.Finding{
@@ -54,7 +54,15 @@ Mend it where the port is written: the workload's variable, argument or ConfigMa
 			f.Subject = p.Client()
 			f.Fix = []diagnose.Command{{Text: fmt.Sprintf("Correct the port where %s gets it from (its variables, arguments, ConfigMaps)", from(p)), Line: editOf(p), Verify: again(p)}}
 		}
-		p.Report(f)
+		switch {
+		case p.Same(model.VantageHere) && seen.Result == model.Refused:
+			p.Report(f) // two ways that share nothing end in a reset; no hop that drops does that
+			return
+		case p.Fate(model.VantageHere) == diagnose.Unseen && seen.Result == model.TimedOut:
+			f.Confidence = diagnose.Possible // the port may be open to others
+			f.Gaps = p.Gaps([]string{"probe:here"})
+		}
+		p.ReportByExclusion(f)
 	},
 }
 
