@@ -7,7 +7,7 @@ SHELL       := /bin/bash
 KUBE_VERSION := v1.36.3
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STEP         := hack/step
-GOBUILD      := env CGO_ENABLED=0 go build -trimpath
+GOBUILD      := env CGO_ENABLED=0 go build
 LDFLAGS      := -s -w -X github.com/podpath/podpath/internal/cli.Version=$(VERSION)
 KUBE_LDFLAGS := -s -w \
 	-X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION) \
@@ -25,13 +25,13 @@ demo: build lab-deps ## fresh machine → packages, build, lab, one broken flow 
 test: build lab-deps unit fuzz scenarios ## everything, the lab's scenarios included; what CI runs
 
 build: deps ## bin/podpath, bin/kubectl-podpath, bin/podpath-probe, bin/podpath-lab, bin/podpath-kube, bin/coredns
-	@$(STEP) "building podpath" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/podpath ./cmd/podpath
+	@$(STEP) "building podpath" $(GOBUILD) -trimpath -ldflags '$(LDFLAGS)' -o bin/podpath ./cmd/podpath
 	@ln -sf podpath bin/kubectl-podpath
-	@$(STEP) "building podpath-probe" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/podpath-probe ./cmd/podpath-probe
-	@$(STEP) "building podpath-lab" $(GOBUILD) -C lab -ldflags '-s -w' -o ../bin/ ./cmd/podpath-lab ./cmd/app
+	@$(STEP) "building podpath-probe" $(GOBUILD) -trimpath -ldflags '$(LDFLAGS)' -o bin/podpath-probe ./cmd/podpath-probe
+	@$(STEP) "building podpath-lab" $(GOBUILD) -C lab -trimpath -ldflags '-s -w' -o ../bin/ ./cmd/podpath-lab ./cmd/app
 	@$(STEP) "building Kubernetes $(KUBE_VERSION) (about 7 minutes the first time)" \
-		$(GOBUILD) -C lab/kube -ldflags '$(KUBE_LDFLAGS)' -o ../../bin/podpath-kube .
-	@$(STEP) "building CoreDNS" $(GOBUILD) -C lab/kube -ldflags '-s -w' -o ../../bin/coredns ./coredns
+		$(GOBUILD) -C lab/kube -trimpath -ldflags '$(KUBE_LDFLAGS)' -o ../../bin/podpath-kube .
+	@$(STEP) "building CoreDNS" $(GOBUILD) -C lab/kube -trimpath -ldflags '-s -w' -o ../../bin/coredns ./coredns
 
 unit: deps ## tests that need no root and no lab
 	@$(STEP) -v "unit tests: podpath" go test ./...

@@ -249,7 +249,7 @@ func (b *bench) up(ctx context.Context, name string, t plan.Topology) error {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, b.self, "up", "--name", name, "-f", file.Name())
+	cmd := exec.CommandContext(ctx, b.self, "up", "--quick", "--name", name, "-f", file.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is this process's to handle
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 20 * time.Second
