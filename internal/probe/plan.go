@@ -114,7 +114,7 @@ var DefaultTimeouts = Timeouts{
 const twoSYNs = 1400 * time.Millisecond
 
 // elsewhere are the limits of the question from other places.
-var elsewhere = Timeouts{TCP: twoSYNs, TLS: 2500 * time.Millisecond}
+var elsewhere = Timeouts{DNS: 3 * time.Second, TCP: twoSYNs, TLS: 2500 * time.Millisecond}
 
 // HedgeAfter is how long the question may hang before the targets that wait for trouble start.
 const HedgeAfter = 700 * time.Millisecond

@@ -233,15 +233,15 @@ func (s *session) probeAgain(ctx context.Context, read time.Time) {
 	recheck(ctx)
 }
 
-// lastSYN is when the kernel sends the last SYN that a connect of the question
-// waits for; it sends one a second at most.
-const lastSYN = 3 * time.Second
+// lastSent is when, at the earliest, a phase that waits in vain sends its last
+// packet: a connect its SYN after three seconds, a lookup its query after four.
+var lastSent = map[string]time.Duration{"tcp": 3 * time.Second, "dns": 4 * time.Second}
 
-// stillSending says whether a connect that timed out sent another SYN later than so long after it began.
+// stillSending says whether a question that hung sent another packet later than so long after it began.
 func stillSending(obs []model.Observation, after time.Duration) bool {
-	return after < lastSYN-300*time.Millisecond && slices.ContainsFunc(obs, func(o model.Observation) bool {
-		p := o.PhaseOf("tcp")
-		return o.Purpose == probe.PurposeQuestion && p != nil && p.Result == model.TimedOut && p.Duration > lastSYN
+	return slices.ContainsFunc(obs, func(o model.Observation) bool {
+		p, last := o.PhaseOf(o.Failed), lastSent[o.Failed]
+		return o.Purpose == probe.PurposeQuestion && last > 0 && p != nil && p.Result == model.TimedOut && p.Duration > last && after < last-300*time.Millisecond
 	})
 }
 

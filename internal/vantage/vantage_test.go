@@ -510,6 +510,24 @@ func TestTheNodeIsReadBeforeAPodIsStartedOnIt(t *testing.T) {
 	}
 }
 
+func TestStillSending(t *testing.T) {
+	hung := func(phase string, d time.Duration) []model.Observation {
+		return []model.Observation{{Purpose: probe.PurposeQuestion, Failed: phase, Phases: []model.Phase{{Name: phase, Result: model.TimedOut, Duration: d}}}}
+	}
+	for _, c := range []struct {
+		obs   []model.Observation
+		after time.Duration
+		want  bool
+	}{
+		{hung("tcp", 3300*time.Millisecond), 2 * time.Second, true}, {hung("tcp", 3300*time.Millisecond), 2900 * time.Millisecond, false},
+		{hung("tcp", 1400*time.Millisecond), 0, false}, {hung("dns", 5*time.Second), 3 * time.Second, true}, {hung("tls", 5*time.Second), 0, false}, {nil, 0, false},
+	} {
+		if got := stillSending(c.obs, c.after); got != c.want {
+			t.Errorf("%+v after %v: %v", c.obs, c.after, got)
+		}
+	}
+}
+
 func TestLimited(t *testing.T) {
 	begun := 0
 	l := &limited{max: 10, first: func() { begun++ }}
