@@ -46,8 +46,11 @@ func (s *session) explain(what string, ref model.Ref, err error, permission stri
 		g.Reason = "the namespace's quota is used up: " + oneLine(err.Error())
 	case strings.Contains(err.Error(), "admission webhook"):
 		g.Reason = "an admission webhook refuses it: " + oneLine(err.Error())
+	case errors.As(err, &start) && start.image():
+		g.Reason = "the node cannot have the probe image (" + start.Reason + ")"
+		s.imageOnce.Do(func() { s.gap(s.imageAdvice(start)) })
 	case errors.As(err, &start):
-		g.Reason = start.Error() + s.imageAdvice(start)
+		g.Reason = start.Error()
 	}
 	return g
 }
@@ -55,14 +58,17 @@ func (s *session) explain(what string, ref model.Ref, err error, permission stri
 // image says whether the node cannot have the image.
 func (e *startError) image() bool { return strings.Contains(e.Reason, "Image") }
 
-// imageAdvice says what to do about an image that a node cannot have.
-func (s *session) imageAdvice(e *startError) string {
-	if !e.image() {
-		return ""
-	}
+// imageAdvice says what to do about an image that nodes cannot have: once, however many they are.
+func (s *session) imageAdvice(e *startError) model.Gap {
 	repository, _, _ := strings.Cut(s.req.Image, "@")
 	short := repository[strings.LastIndex(repository, "/")+1:]
-	return fmt.Sprintf(". The nodes cannot have the probe image %s: copy it into a registry that they reach "+
-		"(`az acr import --name REGISTRY --source %s --image podpath/%s`, or `crane copy %s REGISTRY/podpath/%s`) and pass --probe-image REGISTRY/podpath/%s",
-		s.req.Image, s.req.Image, short, s.req.Image, short, short)
+	why := oneLine(e.Message)
+	if r := []rune(why); len(r) > 120 { // the end says why, the rest repeats the image's name
+		why = "…" + string(r[len(r)-120:])
+	}
+	return model.Gap{
+		What: "probe image " + s.req.Image, Reason: strings.TrimSuffix(e.Reason+": "+why, ": "),
+		Permission: fmt.Sprintf("a copy in a registry that the nodes reach (`az acr import --name REGISTRY --source %s --image podpath/%s`, or `crane copy %s REGISTRY/podpath/%s`) and --probe-image REGISTRY/podpath/%s",
+			s.req.Image, short, s.req.Image, short, short),
+	}
 }

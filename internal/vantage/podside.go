@@ -260,6 +260,9 @@ func (s *session) reuse(ctx context.Context, live *corev1.Pod, c container) (con
 			return c, nil
 		}
 		if t := st.State.Terminated; t != nil {
+			if s.gone(ctx, live) { // which is why it has ended
+				return c, errPodGone
+			}
 			return c, &skipped{fmt.Sprintf("its ephemeral container %q has ended, and podpath adds no second one to a pod", containerName)}
 		}
 		if w := st.State.Waiting; w != nil && failures[w.Reason] {

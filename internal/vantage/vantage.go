@@ -137,6 +137,7 @@ type session struct {
 	podObs       []model.Observation // then: what it saw
 	nodeRead     chan struct{}       // closed when the node has been read, or will not be
 	nodeOnce     sync.Once
+	imageOnce    sync.Once
 	nodeFacts    *model.NodeFacts      // then, if it was read: its state before any pod was started there
 	begun        time.Time             // when the pod's own probe began
 	recheck      func(context.Context) // asks the question again from the pod
