@@ -283,7 +283,7 @@ func phases(o *model.Observation) string {
 		}
 		if ph.Name == "http" && o.HTTP != nil {
 			s = fmt.Sprintf("http %d %s", o.HTTP.Status, dur(ph.Duration))
-			if o.HTTP.Answered != "" && o.HTTP.Answered != "origin" {
+			if o.HTTP.Answered == "proxy" || o.HTTP.Answered == "firewall" {
 				s += " from the " + clean(o.HTTP.Answered)
 			}
 		}
@@ -417,7 +417,7 @@ func clip(s string, n int) string {
 }
 
 func asciiOnly(s string) string {
-	r := strings.NewReplacer("→", "->", "—", "-", "–", "-", "…", "...", "·", "|", "≤", "<=", "≥", ">=", "×", "x", "’", "'", "“", `"`, "”", `"`, "«", `"`, "»", `"`)
+	r := strings.NewReplacer("µ", "u", "→", "->", "—", "-", "–", "-", "…", "...", "·", "|", "≤", "<=", "≥", ">=", "×", "x", "’", "'", "“", `"`, "”", `"`, "«", `"`, "»", `"`)
 	return strings.Map(func(c rune) rune {
 		if c > 0x7e {
 			return '?'
