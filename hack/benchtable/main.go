@@ -22,7 +22,7 @@ type row struct {
 	Name, Topology string
 	Injected, Pass bool
 	Expected, Got  verdict
-	Rank           int
+	Rank, Tries    int
 	Seconds        float64
 	OwnSeconds     float64
 	Reasons        []string
@@ -248,6 +248,8 @@ func write(w io.Writer, m *measured, on, only string) {
 			outcome = "**not injected**: " + strings.Join(r.Reasons, "; ")
 		case !r.Pass:
 			outcome = "**FAIL**: " + strings.Join(r.Reasons, "; ")
+		case r.Tries > 1:
+			outcome += fmt.Sprintf(" (try %d)", r.Tries)
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %.1f | %.3f | %s |\n", r.Name, r.Topology, cell(r.Expected.String()), cell(r.Got.String()), rank, r.Seconds, r.OwnSeconds, cell(outcome))
 	}
