@@ -22,14 +22,13 @@ type firewall struct {
 
 type fwRule struct {
 	*model.FirewallRule
-	ref    model.Ref
-	where  string // collection and priority, for people
-	allow  bool
-	src    addrSet
-	dst    addrSet
-	ports  portSet
-	bad    string
-	owners string
+	ref   model.Ref
+	where string // collection and priority, for people
+	allow bool
+	src   addrSet
+	dst   addrSet
+	ports portSet
+	bad   string
 }
 
 // FirewallDecision is what an Azure Firewall's rules do to one flow.

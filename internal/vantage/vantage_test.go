@@ -415,15 +415,24 @@ func TestEscalation(t *testing.T) {
 	if got := vias(c.probe(t, context.Background(), req)); got != "pod:ephemeral" {
 		t.Errorf("a pod that answers: %s", got)
 	}
+	if left := c.left(t); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	c.ClearActions()
+	if got := vias(c.probe(t, context.Background(), req)); got != "pod:ephemeral" {
+		t.Errorf("again: %s", got)
+	}
 	if slices.ContainsFunc(c.Actions(), func(a clienttesting.Action) bool { return a.Matches("create", "pods") }) {
 		t.Error("pods were created for nothing")
 	}
 	c = newCluster(livePod())
 	c.answer = func(execCall, probe.Plan) model.Reason { return model.TimedOut }
 	r := c.probe(t, context.Background(), req)
-	if got := vias(r); got != "pod:ephemeral pod:ephemeral peer-pod:pod node:host-pod other-node:pod" {
+	if got := vias(r); !strings.HasSuffix(got, "pod:ephemeral peer-pod:pod node:host-pod other-node:pod") {
 		t.Errorf("a pod that fails: %s", got)
 	}
+	c.read.Store(false)
+	r = c.probe(t, context.Background(), req) // its container is there: it is over before the node is read
 	if !slices.ContainsFunc(r.Observations, func(o model.Observation) bool { return o.Purpose == probe.PurposeRecheck }) {
 		t.Error("the question was not asked again between the readings of the counters")
 	}
@@ -519,8 +528,12 @@ func TestStillSending(t *testing.T) {
 		after time.Duration
 		want  bool
 	}{
-		{hung("tcp", 3300*time.Millisecond), 2 * time.Second, true}, {hung("tcp", 3300*time.Millisecond), 2900 * time.Millisecond, false},
-		{hung("tcp", 1400*time.Millisecond), 0, false}, {hung("dns", 5*time.Second), 3 * time.Second, true}, {hung("tls", 5*time.Second), 0, false}, {nil, 0, false},
+		{hung("tcp", 3300*time.Millisecond), 2 * time.Second, true},
+		{hung("tcp", 3300*time.Millisecond), 2900 * time.Millisecond, false},
+		{hung("tcp", 1400*time.Millisecond), 0, false},
+		{hung("dns", 5*time.Second), 3 * time.Second, true},
+		{hung("tls", 5*time.Second), 0, false},
+		{nil, 0, false},
 	} {
 		if got := stillSending(c.obs, c.after); got != c.want {
 			t.Errorf("%+v after %v: %v", c.obs, c.after, got)

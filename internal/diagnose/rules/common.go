@@ -37,24 +37,12 @@ func again(p *diagnose.Pass) string {
 	return "podpath why " + diagnose.Quote(q.From.Raw) + " " + diagnose.Quote(q.To.Raw)
 }
 
-// from is how a sentence names the asking side; to the far side.
+// from is how a sentence names the asking side.
 func from(p *diagnose.Pass) string {
 	if c := p.Client(); c != "" {
 		return string(c)
 	}
 	return p.Case.Question.From.Raw
-}
-
-func to(p *diagnose.Pass) string {
-	target := p.Target()
-	host := p.Host()
-	switch {
-	case !target.Addr().IsValid():
-		return host
-	case host == "" || host == target.Addr().String():
-		return target.String()
-	}
-	return fmt.Sprintf("%s (%s)", host, target)
 }
 
 // flowText is "tcp 10.244.0.7 → 198.51.100.10:443" of the packet at a step.

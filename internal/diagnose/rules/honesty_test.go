@@ -321,13 +321,12 @@ func TestHalfThePermissions(t *testing.T) {
 	}
 }
 
-// TestHalfThePermissionsOfSnapshots does the same with snapshots of real
-// clusters: PODPATH_CASES names their folder.
+// TestHalfThePermissionsOfSnapshots does the same with snapshots of real runs:
+// those of docs/examples, or of the folder that PODPATH_CASES names.
 func TestHalfThePermissionsOfSnapshots(t *testing.T) {
 	folder := os.Getenv("PODPATH_CASES")
 	if folder == "" {
-		t.Log("PODPATH_CASES names no folder of snapshots")
-		return
+		folder = filepath.Join("..", "..", "..", "docs", "examples")
 	}
 	files, err := filepath.Glob(filepath.Join(folder, "*.podpath"))
 	if err != nil || len(files) == 0 {
@@ -421,8 +420,10 @@ func dishonest(full *model.Case, whole *diagnose.Result, half *model.Case, res *
 func TestOnlyAlikeIsAlike(t *testing.T) {
 	far := func(failed, result string) string {
 		s := &ruletest.Spec{Observe: []map[string]any{
-			{"vantage": "pod", "failed": "tcp", "result": "timeout"}, {"vantage": "node", "failed": "tcp", "result": "timeout"},
-			{"vantage": "other-node", "failed": "tcp", "result": "timeout"}, {"vantage": "here", "failed": failed, "result": result},
+			{"vantage": "pod", "failed": "tcp", "result": "timeout"},
+			{"vantage": "node", "failed": "tcp", "result": "timeout"},
+			{"vantage": "other-node", "failed": "tcp", "result": "timeout"},
+			{"vantage": "here", "failed": failed, "result": result},
 		}}
 		res := run(build(t, s))
 		return strings.Join(res.Narrowed, "\n")
@@ -449,8 +450,10 @@ func TestUnreadWayIsNotBlamedOnTheHost(t *testing.T) {
 		"egress-address-refused": {"vantage": "here"},
 	} {
 		c := build(t, &ruletest.Spec{Observe: []map[string]any{
-			{"vantage": "pod", "failed": "tcp", "result": "timeout"}, {"vantage": "node", "failed": "tcp", "result": "timeout"},
-			{"vantage": "other-node", "failed": "tcp", "result": "timeout"}, here,
+			{"vantage": "pod", "failed": "tcp", "result": "timeout"},
+			{"vantage": "node", "failed": "tcp", "result": "timeout"},
+			{"vantage": "other-node", "failed": "tcp", "result": "timeout"},
+			here,
 		}})
 		if res := run(c); len(res.Causes) == 0 || res.Causes[0].Rule != name || res.Causes[0].Confidence < diagnose.Likely {
 			t.Errorf("%s: everything was read and passes\n%s", name, dump(c, &res))
