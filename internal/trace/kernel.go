@@ -122,7 +122,12 @@ func (t *tracer) ownRoute(s *model.Step, facts *model.NodeFacts) {
 func forwarding(facts *model.NodeFacts, dev string) (key, value string, known bool) {
 	if dev != "" {
 		key = "net.ipv4.conf." + dev + ".forwarding"
-		if v, ok := facts.Sysctls[key]; ok {
+		v, ok := facts.Sysctls[key]
+		all := "net.ipv4.ip_forward"
+		if ok && v == "0" && facts.Sysctls[all] == "0" {
+			return all, v, true // the one switch that turned every device's off
+		}
+		if ok {
 			return key, v, true
 		}
 	}
