@@ -168,11 +168,12 @@ func (s *session) launch(ctx context.Context, namespace string, make maker) (con
 	return container{namespace: namespace, pod: made.Name, name: containerName, starting: s.watchStart(ctx, made, containerName)}, nil
 }
 
-// node probes from the node's own network namespace, which needs no network plugin, and reads its kernel before
-// and after the pod's probe, so that what the probe did to the counters is seen.
+// node probes from the node's own network namespace, for which no network plugin
+// is called, and reads its kernel before and after the pod's probe, so that what
+// the probe did to the counters is seen.
 func (s *session) node(ctx context.Context) {
 	name := s.req.Node
-	if !s.wants(model.VantageNode) || name == "" || !s.awaitOthers(ctx) {
+	if !s.wants(model.VantageNode) || name == "" || !s.awaitNode(ctx) {
 		return
 	}
 	ref := model.NewRef("node", name)
@@ -183,18 +184,23 @@ func (s *session) node(ctx context.Context) {
 	}
 	c, err := s.launch(ctx, s.req.ProbeNamespace, func(ns string, owner *metav1.OwnerReference) *corev1.Pod { return s.nodePod(ns, name, owner) })
 	if err != nil {
-		s.gap(s.explain(what, ref, err, "create pods in namespace "+s.req.ProbeNamespace+" with hostNetwork"))
+		if s.awaitOthers(ctx) {
+			s.gap(s.explain(what, ref, err, "create pods in namespace "+s.req.ProbeNamespace+" with hostNetwork"))
+		}
 		return
 	}
 	facts, err := s.readNode(ctx, c)
 	if err != nil {
-		if !s.unwanted(ctx) {
+		if s.awaitOthers(ctx) || s.othersWanted() {
 			s.gap(s.failedRun(ctx, what, ref, c, err))
 		}
 		return
 	}
-	c.starting = nil
 	read := time.Now()
+	c.starting = nil
+	if !s.awaitOthers(ctx) {
+		return
+	}
 	s.mu.Lock()
 	s.nodeFacts = facts
 	s.mu.Unlock()
@@ -227,7 +233,7 @@ func (s *session) probeAgain(ctx context.Context, read time.Time) {
 	s.mu.Lock()
 	obs, recheck, begun := s.podObs, s.recheck, s.begun
 	s.mu.Unlock()
-	if recheck == nil || questionOK(obs) || stillSending(obs, read.Sub(begun)) {
+	if recheck == nil || questionOK(obs) || begun.After(read) || stillSending(obs, read.Sub(begun)) {
 		return
 	}
 	recheck(ctx)

@@ -241,6 +241,7 @@ func (s *session) ephemeral(ctx context.Context, live *corev1.Pod) (container, e
 	if live.Status.Phase != corev1.PodRunning && live.Status.Phase != corev1.PodPending {
 		return c, &skipped{"the pod has ended (" + string(live.Status.Phase) + "); only a pod like it can be used"}
 	}
+	s.wantNode()
 	changed, err := s.addEphemeral(ctx, live)
 	if err != nil {
 		return c, err

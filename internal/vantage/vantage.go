@@ -133,6 +133,8 @@ type session struct {
 
 	escalate     chan struct{} // closed when the other places are wanted
 	escalateOnce sync.Once
+	early        chan struct{} // closed when the node is wanted before it is known whether the others are
+	earlyOnce    sync.Once
 	podDone      chan struct{}       // closed when the pod's own probe is over, however it went
 	podObs       []model.Observation // then: what it saw
 	nodeRead     chan struct{}       // closed when the node has been read, or will not be
@@ -150,7 +152,7 @@ func newSession(c Clients, req Request) *session {
 	req.defaults()
 	s := &session{
 		Clients: c, req: req, id: strings.ToLower(rand.Text()[:8]), owners: map[string]*owner{},
-		escalate: make(chan struct{}), podDone: make(chan struct{}), nodeRead: make(chan struct{}),
+		escalate: make(chan struct{}), early: make(chan struct{}), podDone: make(chan struct{}), nodeRead: make(chan struct{}),
 	}
 	s.exec = s.remoteExec
 	s.result.NodeFacts = map[string]*model.NodeFacts{}
@@ -209,6 +211,22 @@ func (s *session) othersWanted() bool {
 // awaitOthers waits until the other places are wanted; false: they are not.
 func (s *session) awaitOthers(ctx context.Context) bool {
 	select {
+	case <-s.escalate:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// wantNode lets the node's pod start: where the way into the failing pod takes a
+// second of its own, the node would be waited for after it.
+func (s *session) wantNode() { s.earlyOnce.Do(func() { close(s.early) }) }
+
+// awaitNode waits until the node is wanted.
+func (s *session) awaitNode(ctx context.Context) bool {
+	select {
+	case <-s.early:
+		return ctx.Err() == nil
 	case <-s.escalate:
 		return ctx.Err() == nil
 	case <-ctx.Done():
