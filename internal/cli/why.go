@@ -215,7 +215,7 @@ func newWhy(s Streams) *cobra.Command {
 				"--no-probe creates nothing.",
 			Example: "  podpath why shop/deploy/checkout https://api.example.com\n  podpath why pod/web-0 -n shop db.example.com:5432 -o json\n" +
 				"  podpath why node/aks-np1-vmss000000 mcr.microsoft.com:443\n  podpath why --snapshot case.podpath",
-			Args: cobra.MaximumNArgs(4),
+			Args: cobra.MaximumNArgs(4), ValidArgsFunction: cobra.NoFileCompletions,
 		}
 	)
 	q.register(command)

@@ -74,9 +74,9 @@ func headerReason(err error, limit time.Duration) (model.Reason, string) {
 }
 
 // badAnswer is an answer that is not HTTP.
-type badAnswer struct{ begins string }
+type badAnswer struct{ what string }
 
-func (b *badAnswer) Error() string { return fmt.Sprintf("not HTTP; it begins %q", b.begins) }
+func (b *badAnswer) Error() string { return b.what }
 
 // request is written by hand: nothing is added that the probe does not mean to send.
 func (a *attempt) request() string {
@@ -128,7 +128,7 @@ func readHeader(r io.Reader, method string) (*http.Response, error) {
 	begin, err := br.Peek(5)
 	if len(begin) > 0 && !strings.HasPrefix("HTTP/", string(begin)) {
 		more, _ := br.Peek(min(br.Buffered(), 80))
-		return nil, &badAnswer{clean(string(more), 80)}
+		return nil, &badAnswer{fmt.Sprintf("not HTTP; it begins %q", clean(string(more), 80))}
 	}
 	if err != nil {
 		return nil, err
@@ -137,10 +137,10 @@ func readHeader(r io.Reader, method string) (*http.Response, error) {
 		answer, err := http.ReadResponse(br, &http.Request{Method: method})
 		if err != nil {
 			if limited.N <= 0 {
-				return nil, &badAnswer{"a header of more than 64 KiB"}
+				return nil, &badAnswer{"HTTP with a header of more than 64 KiB"}
 			}
 			if reasonOf(err) == model.ProbeFailed {
-				return nil, &badAnswer{clean("HTTP/, then: "+err.Error(), 160)}
+				return nil, &badAnswer{"HTTP that cannot be read: " + clean(err.Error(), 160)}
 			}
 			return nil, err
 		}
@@ -149,7 +149,7 @@ func readHeader(r io.Reader, method string) (*http.Response, error) {
 			return answer, nil
 		}
 	}
-	return nil, &badAnswer{"too many 1xx answers"}
+	return nil, &badAnswer{"HTTP with too many 1xx answers"}
 }
 
 // readBody reads at most max bytes; silence longer than stall is an error. A

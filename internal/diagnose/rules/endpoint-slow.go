@@ -31,10 +31,14 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 			return
 		}
 		ph := seen.PhaseOf("http")
+		title := fmt.Sprintf("%s takes %s to answer", p.Host(), ph.Duration.Round(100*time.Millisecond))
+		if seen.Failed == "http" {
+			title = fmt.Sprintf("%s gives no answer within %s", p.Host(), ph.Duration.Round(100*time.Millisecond))
+		}
 		f := diagnose.Finding{
 			Subject:    farSide(p),
 			Confidence: diagnose.Likely,
-			Title:      fmt.Sprintf("%s takes %s to answer", p.Host(), ph.Duration.Round(100*time.Millisecond)),
+			Title:      title,
 			Summary:    "The connection and TLS are quick; the time passes between the request and the answer.",
 			Fix:        []diagnose.Command{{Text: "Ask the service's owner; raise the client's time-out above what it takes", Verify: again(p)}},
 		}
