@@ -59,8 +59,10 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 				f.Summary += " " + eitherAllowList(p)
 				break
 			}
-			p.Report(f) // two ways that share nothing end in a reset; no hop that drops does that
-			return
+			if apart(p) {
+				p.Report(f)
+				return
+			}
 		case here != nil && here.Failed == "tcp":
 			f.Summary = "It fails from outside the cluster as well, so nothing of the cluster's network alone is at fault."
 		case seen.Result == model.Refused:
@@ -72,8 +74,21 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		default:
 			return // silence, and nobody outside was asked: the network may be at fault
 		}
+		if gaps := p.Gaps([]string{"probe:node"}); p.Origin() == model.VantagePod && diagnose.Silence(seen) && len(gaps) > 0 {
+			f.Confidence = diagnose.Possible // the node may get through where its pods do not
+			f.Gaps = append(f.Gaps, gaps...)
+		}
 		p.ReportByExclusion(f)
 	},
+}
+
+// apart says that the way from this machine shares nothing with the pod's but
+// the far side, so that the same refusal on both is the far side's: a public
+// address, and no hop that drops answers with a reset. A private address may be
+// somebody else's from here.
+func apart(p *diagnose.Pass) bool {
+	addr := p.Target().Addr()
+	return p.Seen().Result == model.Refused && p.Same(model.VantageHere) && addr.IsValid() && !addr.IsPrivate()
 }
 
 // eitherAllowList is the other reason for silence towards everybody who was

@@ -55,8 +55,8 @@ Mend it where the port is written: the workload's variable, argument or ConfigMa
 			f.Fix = []diagnose.Command{{Text: fmt.Sprintf("Correct the port where %s gets it from (its variables, arguments, ConfigMaps)", from(p)), Line: editOf(p), Verify: again(p)}}
 		}
 		switch {
-		case p.Same(model.VantageHere) && seen.Result == model.Refused:
-			p.Report(f) // two ways that share nothing end in a reset; no hop that drops does that
+		case apart(p):
+			p.Report(f)
 			return
 		case p.Fate(model.VantageHere) == diagnose.Unseen && seen.Result == model.TimedOut:
 			f.Confidence = diagnose.Possible // the port may be open to others
