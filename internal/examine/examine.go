@@ -66,6 +66,9 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 		o.Progress = func(string) {}
 	}
 	c := &model.Case{Version: 1, Question: q, Asked: o.Now}
+	if err := login(ctx, o.Config, o.Kube, o.Progress); err != nil {
+		return nil, err
+	}
 	o.Progress("reading the cluster")
 	from, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host}, &c.Question, &c.World)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/podpath/podpath/internal/collect/azure"
 	"github.com/podpath/podpath/internal/model"
@@ -236,5 +237,22 @@ func TestTimeoutOfAzure(t *testing.T) {
 	}
 	if !slices.ContainsFunc(a.Case.World.Gaps, func(g model.Gap) bool { return strings.Contains(g.Reason, "the time limit of 2s was over") }) {
 		t.Errorf("gaps: %v", a.Case.World.Gaps)
+	}
+}
+
+// TestLoginHangs: a credential plugin that waits for somebody holds nobody longer than --timeout.
+func TestLoginHangs(t *testing.T) {
+	s := serve(t, nil)
+	config := &rest.Config{Host: s.URL, ExecProvider: &clientcmdapi.ExecConfig{
+		Command: "sleep", Args: []string{"5"}, APIVersion: "client.authentication.k8s.io/v1", InteractiveMode: clientcmdapi.NeverExecInteractiveMode,
+	}}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err = Why(t.Context(), model.Question{}, Options{Config: config, Kube: client, Timeout: 300 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), `credential plugin "sleep" gave no answer`) || time.Since(start) > 4*time.Second {
+		t.Errorf("%v after %s", err, time.Since(start))
 	}
 }
