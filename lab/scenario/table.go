@@ -35,6 +35,25 @@ func (r Row) outcome() string {
 	return "FAIL"
 }
 
+// writeReasons says why the rows that did not pass did not; rows with the same reasons share a paragraph.
+func writeReasons(w io.Writer, rows []Row) {
+	names := map[string][]string{}
+	var order []string
+	for _, r := range rows {
+		if r.Pass && r.Injected {
+			continue
+		}
+		why := r.outcome() + "\n  " + strings.ReplaceAll(strings.Join(r.Reasons, "\n"), "\n", "\n  ") + "\n"
+		if names[why] == nil {
+			order = append(order, why)
+		}
+		names[why] = append(names[why], r.Name)
+	}
+	for _, why := range order {
+		fmt.Fprintf(w, "\n%s: %s", strings.Join(names[why], ", "), why)
+	}
+}
+
 // writeTable prints a line a scenario, the reasons of those that did not pass, the
 // confusion table and the summary. The last line is "N passed, N failed".
 func writeTable(w io.Writer, rows []Row) error {
@@ -53,15 +72,7 @@ func writeTable(w io.Writer, rows []Row) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	for _, r := range rows {
-		if r.Pass && r.Injected {
-			continue
-		}
-		fmt.Fprintf(w, "\n%s: %s\n", r.Name, r.outcome())
-		for _, reason := range r.Reasons {
-			fmt.Fprintf(w, "  %s\n", reason)
-		}
-	}
+	writeReasons(w, rows)
 	if truth, named, count := confusion(rows); len(truth) > 1 {
 		fmt.Fprintln(w, "\nHop that is true (rows) and hop that was named (columns):")
 		t := tabwriter.NewWriter(w, 0, 8, 1, ' ', tabwriter.AlignRight)
