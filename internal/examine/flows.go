@@ -27,6 +27,14 @@ func flows(c *model.Case, from kube.From) []model.Flow {
 	if q.Host != "" {
 		base.Host = q.Host
 	}
+	if q.To.Kind == "internet" { // the planner chose the hosts that stand for it
+		for i := range c.Observations {
+			if to, err := model.ParseEndpoint(c.Observations[i].Target, false); err == nil && to.Host != "" {
+				base.Host, base.Scheme = to.Host, "https"
+				break
+			}
+		}
+	}
 	var out []model.Flow
 	for _, dst := range destinations(c) {
 		f := base

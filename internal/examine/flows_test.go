@@ -211,3 +211,13 @@ func TestProxyOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// TestInternetHasAHost: the host that stands for the internet is judged by name, as a firewall does.
+func TestInternetHasAHost(t *testing.T) {
+	c := question(t, "internet")
+	c.Observations = []model.Observation{{Vantage: model.VantagePod, Target: "stands.test:443", Address: netip.MustParseAddrPort("192.0.2.1:443"), Result: model.OK}}
+	got := flows(c, kube.From{})
+	if len(got) != 1 || got[0].Host != "stands.test" || got[0].Scheme != "https" {
+		t.Errorf("got %+v", got)
+	}
+}
