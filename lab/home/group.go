@@ -26,6 +26,9 @@ func (h Home) StartGroup(name string) (string, error) {
 	return filepath.Join(dir, "cgroup.procs"), nil
 }
 
+// DropGroup removes a group that has no processes (any more); one that has stays.
+func (h Home) DropGroup(name string) { _ = syscall.Rmdir(h.group(name)) }
+
 // EndGroup ends the processes of a group, politely first, and removes it.
 func (h Home) EndGroup(name string) error {
 	dir := h.group(name)

@@ -305,6 +305,7 @@ func (l *Lab) shell(ctx context.Context, at Place, group, line string) error {
 		return err
 	}
 	defer log.Close()
+	defer l.Home.DropGroup(group)
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		if len(text) > 600 {
