@@ -55,7 +55,26 @@ func (s *session) remoteExec(ctx context.Context, c execCall) error {
 	if c.stdin != nil {
 		opts.Stdin = bytes.NewReader(c.stdin)
 	}
-	return both.StreamWithContext(ctx, opts)
+	return abandonable(ctx, func() error { return both.StreamWithContext(ctx, opts) })
+}
+
+// abandonable ends with its context. client-go opens the stream without one: an
+// API server, or a proxy before it, that takes the request and says nothing would
+// hold podpath for ever. What it left behind ends with the connection.
+func abandonable(ctx context.Context, stream func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- stream() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // it noticed too, and has closed what it had
+		return err
+	case <-time.After(200 * time.Millisecond):
+		return ctx.Err()
+	}
 }
 
 // Bounds of what a container may answer, and the pace at which one that starts is tried.

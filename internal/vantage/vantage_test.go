@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +20,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 	utilexec "k8s.io/client-go/util/exec"
 
@@ -559,5 +563,32 @@ func TestEveryPodMeetsRestrictedSecurity(t *testing.T) {
 		if p.Spec.ActiveDeadlineSeconds == nil || p.Labels[labelRun] == "" || !strings.HasPrefix(p.GenerateName, "podpath-") || *p.Spec.AutomountServiceAccountToken {
 			t.Errorf("%+v", p)
 		}
+	}
+}
+
+// TestExecThatHangs: an API server that never answers the exec's request holds nobody.
+func TestExecThatHangs(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet { // no WebSocket here: the older way is tried
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		<-release
+	}))
+	defer server.Close()
+	defer close(release)
+	config := &rest.Config{Host: server.URL}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(Clients{Kube: client, Config: config}, Request{})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	err = s.remoteExec(ctx, execCall{namespace: "shop", pod: "web-0", container: "web", command: []string{"true"}, stdout: io.Discard, stderr: io.Discard})
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 3*time.Second {
+		t.Errorf("%v after %s", err, time.Since(start))
 	}
 }
