@@ -34,6 +34,7 @@ type printer struct {
 func Text(w io.Writer, r *Report, o Options) error {
 	p := newPrinter(o)
 	p.head(r)
+	p.answer(r)
 	for i := range r.Paths {
 		p.path(r, i)
 	}
@@ -115,6 +116,15 @@ func (p *printer) head(r *Report) {
 	p.line("", p.paint("bold", clean(r.Question.From.Raw)+p.glyph(" → ", " -> ")+to)+"  "+p.paint(style, verdict)+p.dimmed(symptom(r)))
 }
 
+// answer is the cause in one line, for those who read no further.
+func (p *printer) answer(r *Report) {
+	if len(r.Causes) == 0 || r.Causes[0].Confidence < diagnose.Likely {
+		return
+	}
+	f := r.Causes[0]
+	p.line("  "+p.glyph("⇒ ", "=> "), clean(f.Title)+"  "+p.confidence(f.Confidence)+p.paint("dim", p.glyph(" · ", " | ")+"change ")+clean(string(f.Subject)))
+}
+
 func (p *printer) dimmed(s string) string {
 	if s == "" {
 		return ""
@@ -163,6 +173,9 @@ func (p *printer) path(r *Report, i int) {
 		head += " (parts could not be read)"
 	}
 	p.title(head)
+	if i == 0 {
+		p.lookup(r)
+	}
 	p.steps(path.Steps)
 	if broken := path.Broken(); broken == nil && len(path.Return) > 0 || p.o.Wide {
 		p.b.WriteString(p.paint("dim", "  and back") + "\n")
@@ -170,6 +183,39 @@ func (p *printer) path(r *Report, i int) {
 	} else if broken != nil {
 		p.returnBroken(path)
 	}
+}
+
+// lookup is the first line of the way: what became of the name, as the question's own probe saw it.
+func (p *printer) lookup(r *Report) {
+	for i := range r.Observations {
+		o := &r.Observations[i]
+		if o.Vantage != model.VantagePod && o.Vantage != model.VantageNode || o.Purpose != "" && o.Purpose != "question" {
+			continue
+		}
+		ph := o.PhaseOf("dns")
+		if ph == nil || len(o.Queries) == 0 {
+			continue
+		}
+		last := o.Queries[len(o.Queries)-1]
+		name := strings.TrimSuffix(clean(last.Name), ".")
+		if ph.Result != model.OK {
+			p.hop("drop", p.glyph("✗", "XX"), "dns", p.paint("bold", name)+p.paint("dim", p.glyph(" — ", " - "))+string(ph.Result)+" from "+last.Server.String()+" after "+dur(ph.Duration))
+			return
+		}
+		var addrs []string
+		for _, q := range o.Queries {
+			if q.Result == model.OK {
+				addrs = append(addrs, q.Answers...)
+				name = strings.TrimSuffix(clean(q.Name), ".")
+			}
+		}
+		p.hop("pass", p.glyph("✓", "ok"), "dns", name+p.paint("dim", p.glyph(" — ", " - ")+clip(clean(strings.Join(addrs, " ")), 120)+", "+dur(ph.Duration)+" by "+last.Server.Addr().String()))
+		return
+	}
+}
+
+func (p *printer) hop(style, mark, hop, text string) {
+	p.line(fmt.Sprintf("  %s %s %-11s ", p.paint("dim", p.glyph("│", "|")), p.paint(style, mark), hop), text)
 }
 
 // returnBroken shows the way back only where it is where the packet dies.
@@ -339,7 +385,10 @@ func (p *printer) findings(head string, list []diagnose.Finding, full bool) {
 			}
 			p.line("     "+p.glyph("• ", "* "), clean(e.Text)+source)
 		}
-		for _, c := range f.Fix {
+		for i, c := range f.Fix {
+			if i+1 < len(f.Fix) && f.Fix[i+1].Verify == c.Verify {
+				c.Verify = "" // once, under the last of those that it is the proof of
+			}
 			p.command(c)
 		}
 		for _, g := range f.Gaps {
@@ -378,8 +427,15 @@ func (p *printer) list(head string, items []string) {
 	}
 }
 
+// notChecked lists what could not be read. Beside a proven cause that is a count:
+// no further read would change the answer.
 func (p *printer) notChecked(r *Report) {
 	if len(r.NotChecked) == 0 {
+		return
+	}
+	if !p.o.Wide && len(r.Causes) > 0 && r.Causes[0].Confidence == diagnose.Proven && len(r.Causes[0].Gaps) == 0 {
+		p.title("Could not be checked")
+		p.line("    ? ", fmt.Sprintf("%d that would not change this answer (-o wide tells)", len(r.NotChecked)))
 		return
 	}
 	p.title("Could not be checked")
