@@ -427,19 +427,21 @@ func (p *printer) list(head string, items []string) {
 	}
 }
 
-// notChecked lists what could not be read. Beside a proven cause that is a count:
-// no further read would change the answer.
+// byDesign is what podpath asks nobody for: its pods run without capabilities.
+// Beside a proven cause there is no use in naming it.
+const byDesign = "NET_ADMIN capability"
+
 func (p *printer) notChecked(r *Report) {
-	if len(r.NotChecked) == 0 {
-		return
-	}
-	if !p.o.Wide && len(r.Causes) > 0 && r.Causes[0].Confidence == diagnose.Proven && len(r.Causes[0].Gaps) == 0 {
-		p.title("Could not be checked")
-		p.line("    ? ", fmt.Sprintf("%d that would not change this answer (-o wide tells)", len(r.NotChecked)))
-		return
-	}
-	p.title("Could not be checked")
+	proven := len(r.Causes) > 0 && r.Causes[0].Confidence == diagnose.Proven
+	titled := false
 	for _, g := range r.NotChecked {
+		if g.Permission == byDesign && proven && !p.o.Wide {
+			continue
+		}
+		if !titled {
+			p.title("Could not be checked")
+			titled = true
+		}
 		p.line("    ? ", gapText(g))
 	}
 }
