@@ -282,6 +282,56 @@ func TestNarrowed(t *testing.T) {
 	}
 }
 
+// TestNotNarrowed: places that failed for their own reasons, or went different
+// ways, tell nothing about each other.
+func TestNotNarrowed(t *testing.T) {
+	at := func(v model.Vantage, result model.Reason, proxy string) model.Observation {
+		o := seen(v, "tcp", result)
+		if result == model.OK {
+			o.Failed = ""
+		}
+		o.Proxy = proxy
+		return o
+	}
+	pod, node, here := model.VantagePod, model.VantageNode, model.VantageHere
+	const proxy = "http://proxy.test:3128"
+	for name, obs := range map[string][]model.Observation{
+		"nobody has a route":             {at(pod, model.NoRoute, ""), at(node, model.NoRoute, ""), at(here, model.NoRoute, "")},
+		"here goes past the proxy":       {at(pod, model.TimedOut, proxy), at(node, model.TimedOut, proxy), at(here, model.OK, "")},
+		"here fails, past the proxy":     {at(pod, model.TimedOut, proxy), at(node, model.TimedOut, proxy), at(here, model.TimedOut, "")},
+		"the node works, past the proxy": {at(pod, model.TimedOut, proxy), at(node, model.OK, "")},
+	} {
+		if res := RunWith(caseOf(obs...), nil, nil); len(res.Narrowed) > 0 {
+			t.Errorf("%s: narrowed to %q", name, res.Narrowed)
+		}
+	}
+}
+
+// TestRuledOut: only lines that decided exclude a cause.
+func TestRuledOut(t *testing.T) {
+	step := func(hop model.Hop, at, decided model.Ref, reason string) model.Step {
+		return model.Step{Hop: hop, At: at, Decided: decided, Title: string(hop), Reason: reason, Verdict: model.Pass}
+	}
+	c := caseOf(seen(model.VantagePod, "tcp", model.TimedOut))
+	c.Paths[0].Egress = []netip.Addr{netip.MustParseAddr("192.0.2.10")}
+	c.Paths[0].Steps = []model.Step{
+		step(model.HopPod, "pod/shop/web", "", "it sends from 10.0.0.7"),
+		step(model.HopPolicy, "pod/shop/web", "", "no policy selects it"),
+		step(model.HopNodeKernel, "node/n1", "", "it forwards"),
+		step(model.HopNodeKernel, "node/n2", "", "nobody looked"),
+		step(model.HopNSG, "nsg/n", "nsg/n/Allow", "rule Allow"),
+		step(model.HopAppliance, "firewall/f", "firewallpolicy/f/a", "rule a allows it"),
+		step(model.HopAppliance, "firewall/f", "", "it answers"),
+		step(model.HopSNAT, "loadbalancer/l/r", "loadbalancer/l/r", "1024 ports for each of 2 machines"),
+		step(model.HopEndpoint, "host/a.test", "", "whether it answers is for a probe to tell"),
+	}
+	c.World.Nodes = map[string]*model.NodeFacts{"n1": {Node: "n1"}}
+	want := []string{"policy: no policy selects it", "node-kernel: it forwards", "nsg: rule Allow", "appliance: rule a allows it", "snat: there is a public address to send from (192.0.2.10)"}
+	if got := RunWith(c, nil, nil).RuledOut; !slices.Equal(got, want) {
+		t.Errorf("ruled out:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestJSON(t *testing.T) {
 	res := RunWith(broken(dropped), []Rule{atNSG}, nil)
 	data, err := json.Marshal(res.Causes)

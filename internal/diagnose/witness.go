@@ -2,6 +2,8 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/podpath/podpath/internal/model"
@@ -91,9 +93,35 @@ func (p *Pass) witness() []Evidence {
 	return out
 }
 
+// comparable is the question's probe from a vantage, when it went the way that
+// the failing one went: one through a proxy and one past it lead to two places,
+// and tell nothing about each other.
+func (p *Pass) comparable(v model.Vantage) bool {
+	o, seen := p.At(v), p.Seen()
+	return o != nil && seen != nil && o.Proxy == seen.Proxy
+}
+
+// Elsewhere is Fate, of places whose probe went the way of the failing one.
+func (p *Pass) Elsewhere(v model.Vantage) Fate {
+	if !p.comparable(v) {
+		return Unseen
+	}
+	return p.Fate(v)
+}
+
+// farSide says that what was seen came from the network or from the far side
+// (silence, a refusal, anything after the connection stood), not from the
+// sender's own kernel or name servers.
+func farSide(o *model.Observation) bool {
+	if o == nil || o.Failed == "tcp" || o.Failed == "udp" {
+		return o != nil && (o.Result == model.TimedOut || o.Result == model.Refused)
+	}
+	return passedTCP(o)
+}
+
 // narrowed says between which places the answers part, without naming a cause.
 func (p *Pass) narrowed() []string {
-	fate := p.Fate
+	fate := p.Elsewhere
 	if p.Origin() != model.VantagePod || fate(model.VantagePod) != Broken {
 		return nil
 	}
@@ -111,29 +139,58 @@ func (p *Pass) narrowed() []string {
 		return []string{lead + " and from its node, works from a pod on another node: what differs is this node or its subnet"}
 	case fate(model.VantageHere) == Works && fate(model.VantageNode) == Broken:
 		return []string{lead + " and from its node, works from this machine: it is lost on the cluster's way out, or the far side turns the cluster's address away"}
-	case p.Farther(model.VantageHere) && p.Same(model.VantageNode):
+	case p.comparable(model.VantageHere) && p.Farther(model.VantageHere) && p.Same(model.VantageNode):
 		return []string{lead + " and from its node, gets further from this machine (" + OutcomeOf(p.At(model.VantageHere)) + "): it is lost on the cluster's way out, or the far side turns the cluster's address away"}
-	case p.Same(model.VantageHere) && p.Same(model.VantageNode):
+	case p.comparable(model.VantageHere) && p.Same(model.VantageHere) && p.Same(model.VantageNode) && farSide(p.Seen()):
 		return []string{lead + ", from its node and from this machine alike: nothing that they share but the far side"}
 	}
 	return nil
 }
 
-// ruledOut are the hops of the question's ways that were read and let it pass.
+// ruledOut are the causes that the configuration of the question's ways
+// excludes: lines that were read, decided, and let it pass. That something is
+// there excludes nothing; nor does an address whose ports nobody counted.
 func (p *Pass) ruledOut() []string {
 	var out []string
 	for _, w := range p.Ways() {
-		for _, s := range w.Path.Steps {
-			if s.Verdict == model.Pass && s.Title != "" {
-				line := s.Title
-				if s.Reason != "" {
-					line += ": " + s.Reason
-				}
+		for i := range w.Path.Steps {
+			if line := p.excludes(w.Path, i); line != "" && !slices.Contains(out, line) {
 				out = append(out, line)
 			}
 		}
 	}
 	return out
+}
+
+// excludes says which cause a step of a way excludes, or "".
+func (p *Pass) excludes(path *model.Path, i int) string {
+	s := &path.Steps[i]
+	if s.Verdict != model.Pass || s.Title == "" || s.Reason == "" {
+		return ""
+	}
+	switch s.Hop {
+	case model.HopPolicy, model.HopNSG, model.HopRoute, model.HopGateway, model.HopMasquerade:
+	case model.HopNodeKernel:
+		if i == 0 || p.Case.World.Nodes[s.At.Name()] == nil {
+			return "" // the sender itself, or a node that nobody entered
+		}
+	case model.HopAppliance:
+		if s.Decided == "" {
+			return ""
+		}
+	case model.HopSNAT, model.HopNATGW:
+		if len(path.Egress) == 0 {
+			return ""
+		}
+		addrs := make([]string, len(path.Egress))
+		for i, a := range path.Egress {
+			addrs[i] = a.String()
+		}
+		return fmt.Sprintf("%s: there is a public address to send from (%s)", s.Title, strings.Join(addrs, ", "))
+	default:
+		return ""
+	}
+	return s.Title + ": " + s.Reason
 }
 
 // surprises are the places where prediction and observation differ.

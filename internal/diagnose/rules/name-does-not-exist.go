@@ -61,7 +61,10 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 		if near := nearName(p, host); near != "" {
 			f.Evidence = append(f.Evidence, kube(fmt.Sprintf("Service %s exists; its name inside the cluster is another", near)))
 		}
-		if p.Fate(model.VantageHere) == diagnose.Works {
+		if client := p.Client(); seen.Proxy != "" && client != "" {
+			f.Subject = client // the proxy's name is a setting of the asking side
+		}
+		if p.Elsewhere(model.VantageHere) == diagnose.Works { // past the proxy nobody looks its name up
 			f.Confidence = diagnose.Possible
 			f.Evidence = append(f.Evidence, probe("against it: the name resolves from this machine, so it exists somewhere; the cluster's resolvers do not see it (a private zone, a split horizon)"))
 		}
