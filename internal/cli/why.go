@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -294,18 +295,21 @@ func fixed(c *cobra.Command, flag string, values ...string) {
 	}
 }
 
-func loadCase(file string, in interface{ Read([]byte) (int, error) }) (*model.Case, error) {
-	if file == "-" {
-		return snapshot.Load(in, snapshot.Limits{})
+func loadCase(file string, in io.Reader) (*model.Case, error) {
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	c, err := snapshot.Load(f, snapshot.Limits{})
+	c, err := snapshot.Load(in, snapshot.Limits{})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if c.Question.From.Kind == "" || c.Question.To.Kind == "" {
+		return nil, fmt.Errorf("%s: snapshot: case.question: FROM or TO is empty, so there is nothing to answer", file)
 	}
 	return c, nil
 }

@@ -35,13 +35,20 @@ var schemePorts = map[string]uint16{
 }
 
 // ParseEndpoint reads one side of a question: "shop/deploy/checkout", "deploy/checkout",
-// "pod/NS/NAME", "NS/NAME" (a pod), "node/NAME", "svc/NAME:80", an address, "host:port", a URL,
+// "pod/NS/NAME", "pod NS/NAME", "NS/NAME" (a pod), "node/NAME", "svc/NAME:80", an address, "host:port", a URL,
 // or "internet". A single word is a pod where bare is true (the FROM side) and a host otherwise.
 // The error says what is wrong with the text and shows a form that works.
 func ParseEndpoint(raw string, bare bool) (Endpoint, error) {
 	e := Endpoint{Raw: raw}
 	fail := func(format string, args ...any) (Endpoint, error) {
 		return Endpoint{Raw: raw}, fmt.Errorf("%q: %s", raw, fmt.Sprintf(format, args...))
+	}
+	// A kind and a name in one quoted word mean what they mean as two.
+	if kind, name, ok := strings.Cut(raw, " "); ok {
+		if _, ok := KindOf(kind); ok && name != "" && !strings.Contains(name, "://") {
+			raw = kind + "/" + name
+			e.Raw = raw
+		}
 	}
 	if raw == "" {
 		return fail("empty; name a pod (NS/NAME), a workload (NS/deploy/NAME), a host:port or a URL")

@@ -32,6 +32,12 @@ func TestParseEndpoint(t *testing.T) {
 		{"postgres://db.example/x", false, Endpoint{Kind: "url", Scheme: "postgres", Host: "db.example", Port: 5432, Path: "/x"}},
 		{"Internet", false, Endpoint{Kind: "internet"}},
 	}
+	for _, raw := range []string{"pod shop/web-0", "pod web-0:8080", "deploy shop/web"} {
+		want, _ := ParseEndpoint(strings.Replace(raw, " ", "/", 1), true)
+		if got, err := ParseEndpoint(raw, true); err != nil || got != want {
+			t.Errorf("ParseEndpoint(%q) = %+v, %v; want %+v", raw, got, err, want)
+		}
+	}
 	for _, c := range cases {
 		got, err := ParseEndpoint(c.raw, c.bare)
 		c.want.Raw = c.raw
@@ -49,6 +55,8 @@ func TestParseEndpointRefuses(t *testing.T) {
 		"foo://bar":                     "no port",
 		"a\x1b[31m":                     "control character",
 		"a b":                           "blank",
+		"pod a b":                       "blank",
+		"pod ":                          "blank",
 		"shop//x":                       "empty part",
 		"a/b/c/d":                       "too many slashes",
 		"shop/thing/x":                  "kind",
