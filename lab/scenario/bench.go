@@ -349,7 +349,11 @@ func (b *bench) ask(ctx context.Context, l *Lab, s *Scenario, j *Journal, row Ro
 	if err != nil {
 		b.log("  the pods' owners: %v", err)
 	}
-	row = judge(s.Expect, answer, owners)
+	truth, err := s.Expect.filled(l.look)
+	if err != nil {
+		return not("expect: %v", err)
+	}
+	row = judge(truth, answer, owners)
 	row.Injected, row.Seconds, row.OwnSeconds = true, secondsOf(took), float64(answer.Timing.OwnMillis)/1000
 	return row, true
 }

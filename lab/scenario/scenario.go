@@ -8,6 +8,8 @@
 package scenario
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/podpath/podpath/lab/plan"
@@ -108,6 +110,24 @@ type Expect struct {
 	Also        []string
 	Not         []string
 	NotSubjects []string
+}
+
+// filled is the truth with its templates filled in.
+func (e Expect) filled(look func(kind, name, field string) (string, error)) (Expect, error) {
+	var errs []error
+	one := func(s *string) {
+		value, err := fill(*s, look)
+		errs = append(errs, err)
+		*s = value
+	}
+	one(&e.Subject)
+	for _, list := range []*[]string{&e.Subjects, &e.Evidence, &e.Also, &e.NotSubjects} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			one(&(*list)[i])
+		}
+	}
+	return e, errors.Join(errs...)
 }
 
 // Fault says whether the scenario names something that is to be found.

@@ -77,11 +77,15 @@ func allowInPolicy(p *diagnose.Pass, policy *model.FirewallPolicy, in model.Flow
 	args = append(args, "--rule-collection-group-name", group, "--collection-name", collection, "--source-addresses", source)
 	if application {
 		name := firstOf(in.Host, p.Host())
+		scheme, port := in.Scheme, in.DstPort
+		if seen := p.Seen(); seen != nil && seen.Proxy != "" { // the rule is about where the proxy is asked to go
+			scheme, port = p.Case.Question.To.Scheme, p.Case.Question.To.Port
+		}
 		protocol := "Https"
-		if in.Scheme == "http" || in.DstPort == 80 {
+		if scheme == "http" || port == 80 {
 			protocol = "Http"
 		}
-		args = append(args, "--name", "allow-"+name, "--rule-type", "ApplicationRule", "--protocols", fmt.Sprintf("%s=%d", protocol, in.DstPort), "--target-fqdns", name)
+		args = append(args, "--name", "allow-"+name, "--rule-type", "ApplicationRule", "--protocols", fmt.Sprintf("%s=%d", protocol, port), "--target-fqdns", name)
 	} else {
 		args = append(args, "--name", fmt.Sprintf("allow-%s-%d", in.Protocol, in.DstPort), "--rule-type", "NetworkRule", "--ip-protocols", upper(in.Protocol),
 			"--destination-addresses", in.Dst.String(), "--destination-ports", fmt.Sprint(in.DstPort))
