@@ -41,7 +41,7 @@ fuzz: deps ## every fuzz target for a bounded count
 	@$(STEP) "fuzz targets, a bounded count each" hack/fuzz
 
 scenarios: build lab-deps ## every scenario against the lab
-	@bin/podpath-lab bench scenarios --tries 2
+	@bin/podpath-lab bench scenarios --tries 3
 
 bench: build lab-deps ## measure: accuracy, seconds, scale; writes docs/bench.md
 	@hack/bench
