@@ -20,14 +20,7 @@ import (
 // nameserver answers on UDP and TCP of one loopback port.
 func nameserver(t *testing.T, answer dns.HandlerFunc) netip.AddrPort {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := bothTransports(t)
 	for _, s := range []*dns.Server{{PacketConn: pc, Handler: answer}, {Listener: l, Handler: answer}} {
 		ready := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(ready) }
@@ -36,6 +29,25 @@ func nameserver(t *testing.T, answer dns.HandlerFunc) netip.AddrPort {
 		t.Cleanup(func() { s.Shutdown() })
 	}
 	return netip.MustParseAddrPort(pc.LocalAddr().String())
+}
+
+// bothTransports listens on UDP and TCP of one port. The kernel gives a free
+// port of one transport; somebody else may hold it in the other.
+func bothTransports(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return pc, l
+		}
+		l.Close()
+	}
+	t.Fatal("no port is free on UDP and TCP")
+	return nil, nil
 }
 
 func rcode(code int) dns.HandlerFunc {
@@ -98,12 +110,7 @@ func asked(o model.Observation) []string {
 }
 
 func TestDNSResults(t *testing.T) {
-	dead, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := netip.MustParseAddrPort(dead.LocalAddr().String())
-	dead.Close()
+	closed := netip.MustParseAddrPort("127.0.0.1:1") // a port the kernel never gives to others
 	silent := nameserver(t, func(dns.ResponseWriter, *dns.Msg) {})
 	for name, c := range map[string]struct {
 		server netip.AddrPort
