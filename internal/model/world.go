@@ -96,6 +96,7 @@ type Container struct {
 	ExitCode     int32             `json:"exitCode,omitempty"`
 	LastReason   string            `json:"lastReason,omitempty"`
 	LastExitCode int32             `json:"lastExitCode,omitempty"`
+	Started      time.Time         `json:"started,omitzero"` // of the run that is going on
 	Restarts     int32             `json:"restarts,omitempty"`
 	Ready        bool              `json:"ready,omitempty"`
 	RunAsUser    *int64            `json:"runAsUser,omitempty"`

@@ -142,7 +142,7 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 		case s.State.Waiting != nil:
 			out.State, out.Reason, out.Message = "waiting", s.State.Waiting.Reason, s.State.Waiting.Message
 		case s.State.Running != nil:
-			out.State = "running"
+			out.State, out.Started = "running", s.State.Running.StartedAt.UTC()
 		case s.State.Terminated != nil:
 			t := s.State.Terminated
 			out.State, out.Reason, out.Message, out.ExitCode = "terminated", t.Reason, t.Message, t.ExitCode

@@ -33,23 +33,24 @@ Mend the crash: the log of the previous run says why it ended; exit code 137 wit
 				}
 			}
 			for _, pod := range all {
-				if c, yes := crashing(pod); yes {
+				if c, yes := crashing(p, pod); yes {
 					reportCrash(p, pod, c, "the asking side")
 					return
 				}
 			}
 		}
-		if seen := p.Seen(); seen == nil || !diagnose.Fails(seen) {
+		seen := p.Seen()
+		if seen == nil || !diagnose.Fails(seen) {
 			return
 		}
 		targets := destinations(p)
 		for _, pod := range targets {
-			if pod.Ready {
+			if _, yes := crashing(p, pod); pod.Ready && !(yes && seen.Result == model.Refused) {
 				return // somebody answers
 			}
 		}
 		for _, pod := range targets {
-			if c, yes := crashing(pod); yes {
+			if c, yes := crashing(p, pod); yes {
 				reportCrash(p, pod, c, "the destination")
 				return
 			}

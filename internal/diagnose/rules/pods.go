@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -58,14 +59,23 @@ func running(pod *model.Pod) bool {
 	return len(pod.Containers) == 0
 }
 
+// backoffResets is how long a container has to run before the kubelet forgets
+// its crashes and restarts it at once again.
+// https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
+const backoffResets = 10 * time.Minute
+
 // crashing says whether a container of the pod starts and ends over and over.
-func crashing(pod *model.Pod) (model.Container, bool) {
+// Between two crashes it runs, and is ready for a moment where no readiness
+// probe says otherwise.
+func crashing(p *diagnose.Pass, pod *model.Pod) (model.Container, bool) {
 	if c, yes := waitsFor(pod, "CrashLoopBackOff"); yes {
 		return c, true
 	}
 	for _, c := range pod.Containers {
-		over := c.State == "terminated" && c.ExitCode != 0 || c.State == "running" && !pod.Ready && c.LastExitCode != 0
-		if c.Kind != "ephemeral" && c.Restarts > 1 && over {
+		between := c.State == "running" && c.LastExitCode != 0 &&
+			(!pod.Ready || !c.Started.IsZero() && p.Case.Asked.Sub(c.Started) < backoffResets)
+		over := c.State == "terminated" && c.ExitCode != 0
+		if c.Kind != "ephemeral" && c.Restarts > 1 && (over || between) {
 			return c, true
 		}
 	}
