@@ -81,4 +81,5 @@ type Gap struct {
 	Ref        Ref    `json:"ref,omitempty"`        // the object, when it is one
 	Reason     string `json:"reason"`               // "403 AuthorizationFailed", "timed out after 5s"
 	Permission string `json:"permission,omitempty"` // "get nodes (cluster scope)" or "Microsoft.Network/routeTables/read on …"
+	Skipped    bool   `json:"skipped,omitempty"`    // left out because the answer did not need it
 }

@@ -210,8 +210,9 @@ func (p *NetworkPolicy) Ref() Ref { return NewRef("networkpolicy", p.Namespace, 
 
 // PolicyRule is one ingress or egress rule: empty Peers and empty Ports each mean all.
 type PolicyRule struct {
-	Peers []PolicyPeer `json:"peers,omitempty"`
-	Ports []PolicyPort `json:"ports,omitempty"`
+	Peers   []PolicyPeer `json:"peers,omitempty"`
+	Ports   []PolicyPort `json:"ports,omitempty"`
+	Unknown string       `json:"unknown,omitempty"` // what of it was not understood; "" when nothing
 }
 
 // PolicyPeer is one peer: an IP block, or pods and namespaces (nil selector: own namespace).
@@ -220,6 +221,7 @@ type PolicyPeer struct {
 	NamespaceSelector *Selector      `json:"namespaceSelector,omitempty"`
 	IPBlock           netip.Prefix   `json:"ipBlock,omitzero"`
 	Except            []netip.Prefix `json:"except,omitempty"`
+	Unknown           string         `json:"unknown,omitempty"` // what of it was not understood: it may be anybody
 }
 
 // PolicyPort is one port entry. Port "" means every port of the protocol.
