@@ -129,6 +129,14 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	if o.SkipAzure {
 		c.World.Gaps = append(c.World.Gaps, model.Gap{What: "Azure", Reason: "not read: --no-azure"})
 	}
+	node := from.Node
+	if from.Pod != nil {
+		node = from.Pod.Node
+	}
+	if o.SkipProbe && node != "" {
+		ref := model.NewRef("node", node)
+		seen.Gaps = append(seen.Gaps, model.Gap{What: "sysctls and routes of " + string(ref), Ref: ref, Reason: "not read: --no-probe"})
+	}
 	c.World.Nodes = seen.NodeFacts
 	c.World.Gaps = append(c.World.Gaps, seen.Gaps...)
 	c.Observations = seen.Observations

@@ -93,7 +93,7 @@ func gaps(c *model.Case, works bool) []model.Gap {
 	seen := map[model.Gap]bool{}
 	add := func(list []model.Gap) {
 		for _, g := range list {
-			if !seen[g] {
+			if !seen[g] && !(works && g.Skipped) {
 				seen[g] = true
 				out = append(out, g)
 			}

@@ -434,7 +434,7 @@ const byDesign = "NET_ADMIN capability"
 func (p *printer) notChecked(r *Report) {
 	proven := len(r.Causes) > 0 && r.Causes[0].Confidence == diagnose.Proven
 	titled := false
-	for _, g := range r.NotChecked {
+	for _, g := range fold(r.NotChecked) {
 		if g.Permission == byDesign && proven && !p.o.Wide {
 			continue
 		}

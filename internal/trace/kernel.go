@@ -31,8 +31,12 @@ func (t *tracer) kernelOut(_ *backends, to *backend) {
 	s := model.Step{Hop: model.HopNodeKernel, At: ref, Title: "kernel of " + string(ref)}
 	facts := t.facts()
 	if facts == nil {
+		g := t.x.gap("node", "sysctls and routes of "+string(ref), ref, "create pods (a host-network pod that reads the node)")
 		s.Reason = "the node was not entered: ip_forward, rp_filter and its routes are not known"
-		s.Gaps = []model.Gap{t.x.gap("node", "sysctls and routes of "+string(ref), ref, "create pods (a host-network pod that reads the node)")}
+		if g.Skipped {
+			s.Reason = "the node was not entered (" + g.Reason + ")"
+		}
+		s.Gaps = []model.Gap{g}
 		t.add(s)
 		return
 	}

@@ -168,6 +168,29 @@ func (s *session) launch(ctx context.Context, namespace string, make maker) (con
 	return container{namespace: namespace, pod: made.Name, name: containerName, starting: s.watchStart(ctx, made, containerName)}, nil
 }
 
+// nodeLeftOut says why nothing was read inside the node, where that was a choice.
+func (s *session) nodeLeftOut() {
+	ref := model.NewRef("node", s.req.Node)
+	s.mu.Lock()
+	known := s.nodeFacts != nil || slices.ContainsFunc(s.result.Gaps, func(g model.Gap) bool { return g.Ref == ref })
+	s.mu.Unlock()
+	if s.req.Node == "" || known {
+		return
+	}
+	g := model.Gap{What: "sysctls and routes of " + string(ref), Ref: ref}
+	switch {
+	case !s.wants(model.VantageNode):
+		g.Reason = "not asked for: --vantage leaves out node"
+	case s.req.Via == ViaNone:
+		g.Reason = "not asked for: --probe-via none"
+	case !s.othersWanted():
+		g.Reason, g.Skipped = "not needed: the pod's own probe got through", true
+	default:
+		return
+	}
+	s.gap(g)
+}
+
 // node probes from the node's own network namespace, for which no network plugin
 // is called, and reads its kernel before and after the pod's probe, so that what
 // the probe did to the counters is seen.

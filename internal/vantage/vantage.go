@@ -190,6 +190,7 @@ func (s *session) run(ctx context.Context) Result {
 		stop() // the pod's own probe answered: nobody else is needed
 	}
 	others.Wait()
+	s.nodeLeftOut()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sort()

@@ -397,7 +397,7 @@ func TestPodDeletedWhileProbed(t *testing.T) {
 		return utilexec.CodeExitError{Code: 137, Err: errors.New("killed")}
 	}
 	r := s.run(context.Background())
-	if !strings.Contains(gapsOf(r), "deleted meanwhile") || len(r.Gaps) != 1 || len(c.left(t)) > 0 {
+	if !strings.Contains(gapsOf(r), "deleted meanwhile") || len(r.Gaps) != 2 || len(c.left(t)) > 0 {
 		t.Errorf("%s\nleft %v", gapsOf(r), c.left(t))
 	}
 }

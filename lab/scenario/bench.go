@@ -26,7 +26,8 @@ type bench struct {
 	repeat  int
 	tries   int // of a scenario that does not pass
 	keep    bool
-	save    string // folder for podpath's reports
+	save    string         // folder for podpath's reports
+	runs    map[string]int // how often each scenario's question was asked, for the names in that folder
 	out     io.Writer
 	log     func(format string, args ...any)
 
@@ -410,13 +411,31 @@ func (q Question) words() []string {
 // askTime is how long podpath may take for one answer.
 const askTime = 2 * time.Minute
 
+// kept is where one run's report goes, without its ending: NAME, NAME.2, NAME.3, …; ""
+// when none is kept.
+func (b *bench) kept(name string) string {
+	folder, err := filepath.Abs(b.save)
+	if b.save == "" || err != nil {
+		return ""
+	}
+	if b.runs == nil {
+		b.runs = map[string]int{}
+	}
+	b.runs[name]++
+	if n := b.runs[name]; n > 1 {
+		name = fmt.Sprintf("%s.%d", name, n)
+	}
+	return filepath.Join(folder, name)
+}
+
 // question runs podpath as a user of the laptop would.
 func (b *bench) question(ctx context.Context, l *Lab, s *Scenario, q Question) (report, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime+q.For)
 	defer cancel()
 	argv := append([]string{"exec", "--name", l.Home.Lab, "--", b.podpath}, q.words()...)
-	if folder, err := filepath.Abs(b.save); b.save != "" && err == nil && q.Verb == "why" {
-		argv = append(argv, "--save", filepath.Join(folder, s.Name+".podpath")) // the case itself, to be diagnosed again without a lab
+	kept := b.kept(s.Name)
+	if kept != "" && q.Verb == "why" {
+		argv = append(argv, "--save", kept+".podpath") // the case itself, to be diagnosed again without a lab
 	}
 	cmd := exec.CommandContext(ctx, b.self, argv...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
@@ -426,8 +445,8 @@ func (b *bench) question(ctx context.Context, l *Lab, s *Scenario, q Question) (
 	start := time.Now()
 	err := cmd.Run()
 	took := time.Since(start)
-	if b.save != "" {
-		if err := os.WriteFile(filepath.Join(b.save, s.Name+".json"), stdout.Bytes(), 0o644); err != nil {
+	if kept != "" {
+		if err := os.WriteFile(kept+".json", stdout.Bytes(), 0o644); err != nil {
 			b.log("  %v", err)
 		}
 	}
