@@ -21,17 +21,23 @@ type Labels map[string]string
 
 // Kube is what was read from the API server.
 type Kube struct {
-	Version        string                    `json:"version,omitempty"`
-	Server         string                    `json:"server,omitempty"` // URL of the API server
-	Namespaces     map[string]*Namespace     `json:"namespaces,omitempty"`
-	Pods           map[Ref]*Pod              `json:"pods,omitempty"`
-	Nodes          map[string]*Node          `json:"nodes,omitempty"`
-	Services       map[Ref]*Service          `json:"services,omitempty"`
-	EndpointSlices map[Ref]*EndpointSlice    `json:"endpointSlices,omitempty"`
-	Policies       map[Ref]*NetworkPolicy    `json:"policies,omitempty"`
-	Workloads      map[Ref]*Workload         `json:"workloads,omitempty"`  // deployments, replicasets, daemonsets, statefulsets, jobs
-	ConfigMaps     map[Ref]map[string]string `json:"configMaps,omitempty"` // only those whose keys matter to the network
-	Events         []Event                   `json:"events,omitempty"`
+	Version         string                    `json:"version,omitempty"`
+	Server          string                    `json:"server,omitempty"` // URL of the API server
+	Namespaces      map[string]*Namespace     `json:"namespaces,omitempty"`
+	Pods            map[Ref]*Pod              `json:"pods,omitempty"`
+	Nodes           map[string]*Node          `json:"nodes,omitempty"`
+	Services        map[Ref]*Service          `json:"services,omitempty"`
+	EndpointSlices  map[Ref]*EndpointSlice    `json:"endpointSlices,omitempty"`
+	Policies        map[Ref]*NetworkPolicy    `json:"policies,omitempty"`
+	AdminPolicies   map[Ref]*AdminPolicy      `json:"adminPolicies,omitempty"`  // AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+	CalicoPolicies  map[Ref]*CalicoPolicy     `json:"calicoPolicies,omitempty"` // of both kinds
+	CalicoTiers     map[string]*CalicoTier    `json:"calicoTiers,omitempty"`
+	NetworkSets     map[Ref]*NetworkSet       `json:"networkSets,omitempty"`     // of both kinds
+	CiliumPolicies  map[Ref]*CiliumPolicy     `json:"ciliumPolicies,omitempty"`  // of both kinds
+	ServiceAccounts map[Ref]Labels            `json:"serviceAccounts,omitempty"` // only where a policy asks for their labels
+	Workloads       map[Ref]*Workload         `json:"workloads,omitempty"`       // deployments, replicasets, daemonsets, statefulsets, jobs
+	ConfigMaps      map[Ref]map[string]string `json:"configMaps,omitempty"`      // only those whose keys matter to the network
+	Events          []Event                   `json:"events,omitempty"`
 }
 
 // Namespace is a namespace with what selects it.
@@ -63,6 +69,7 @@ type Pod struct {
 	Containers     []Container  `json:"containers,omitempty"`
 	Conditions     []Condition  `json:"conditions,omitempty"`
 	Created        time.Time    `json:"created,omitzero"`
+	Standing       bool         `json:"standing,omitempty"` // no pod yet: its Owner's template, which stands for all replicas
 }
 
 // Ref is pod/NS/NAME.

@@ -132,28 +132,26 @@ func (x *Index) enforce(d Decision) Decision {
 }
 
 // implicit is what passes whatever the policies say, or where nobody can say.
-func (x *Index) implicit(pod *model.Pod, f model.Flow, ingress bool) (tri, string) {
+func (x *Index) implicit(pod *model.Pod, f model.Flow, ingress bool) (Tri, string) {
 	peer := f.Dst.Unmap()
 	if ingress {
 		peer = f.Src.Unmap()
 	}
 	if !peer.IsValid() {
-		return no, ""
+		return No, ""
 	}
 	for _, ip := range pod.IPs {
 		if ip.Unmap() == peer {
-			return maybe, fmt.Sprintf("%s talks to itself: whether policies apply differs between dataplanes", pod.Ref())
+			return Maybe, fmt.Sprintf("%s talks to itself: whether policies apply differs between dataplanes", pod.Ref())
 		}
 	}
 	node, isNode := x.nodeOf[peer]
-	if !isNode || node != pod.Node {
-		return no, ""
+	switch {
+	case !isNode || node != pod.Node:
+	case ingress && x.rules.OwnNodeIngress:
+		return Yes, fmt.Sprintf("it comes from the pod's own node %s: always allowed", node)
+	case !ingress && x.rules.OwnNodeEgress:
+		return Yes, fmt.Sprintf("it goes to the pod's own node %s: Azure NPM always allows that", node)
 	}
-	if ingress {
-		return yes, fmt.Sprintf("it comes from the pod's own node %s: always allowed", node)
-	}
-	if x.dialect == NPM {
-		return yes, fmt.Sprintf("it goes to the pod's own node %s: Azure NPM always allows that", node)
-	}
-	return no, ""
+	return No, ""
 }

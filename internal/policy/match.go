@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,20 +12,32 @@ import (
 	"github.com/podpath/podpath/internal/model"
 )
 
-// tri is a three-valued answer; the zero value knows nothing.
-type tri uint8
+// Tri is a three-valued answer. Its zero value knows nothing.
+type Tri uint8
 
+// The answers.
 const (
-	maybe tri = iota
-	no
-	yes
+	Maybe Tri = iota
+	No
+	Yes
 )
 
-func triOf(b bool) tri {
+func triOf(b bool) Tri {
 	if b {
-		return yes
+		return Yes
 	}
-	return no
+	return No
+}
+
+// either combines two alternatives: Yes if one is, else Maybe if one is.
+func either(a, b Tri) Tri {
+	if a == Yes || b == No {
+		return a
+	}
+	if b == Yes || a == No {
+		return b
+	}
+	return Maybe
 }
 
 // question is one flow at one pod while its rules are walked.
@@ -31,7 +45,7 @@ type question struct {
 	x       *Index
 	f       model.Flow
 	ingress bool
-	ns      string     // the namespace of the policies
+	pod     *model.Pod // whose policies are asked
 	peer    *model.Pod // the other side when it is a living pod with an address of its own
 	peerIP  netip.Addr
 	target  *model.Pod // whose container ports a named port means; nil: none
@@ -67,75 +81,81 @@ func (q *question) peerText() string {
 	return strings.ToUpper(q.f.Protocol) + "/" + strconv.Itoa(int(q.f.DstPort)) + " " + to + " " + who
 }
 
-// rule says whether one rule allows the flow: any of its ports and any of its peers.
-func (q *question) rule(r *model.PolicyRule) (tri, string) {
-	port := triOf(len(r.Ports) == 0)
+// matches says whether one rule matches the flow, and if it only may, why.
+func (q *question) matches(r *Rule) (Tri, string) {
+	result, why := q.ports(r)
+	if result == No {
+		return No, ""
+	}
+	for _, side := range [2]struct {
+		list []Peer
+		self bool
+	}{{r.Peers, false}, {r.Self, true}} {
+		if len(side.list) == 0 {
+			continue
+		}
+		m, reason := q.anyOf(side.list, side.self)
+		switch {
+		case m == No:
+			return No, ""
+		case m == Maybe:
+			result, why = Maybe, reason
+		}
+	}
+	if r.Unknown != "" {
+		return Maybe, r.Unknown
+	}
+	if r.Windows != "" && q.onWindows() {
+		return Maybe, r.Windows
+	}
+	return result, why
+}
+
+// ports judges a rule's ports: any of those that are named, none of those that are excluded.
+func (q *question) ports(r *Rule) (Tri, string) {
+	result, why := triOf(len(r.Ports) == 0), ""
 	for i := range r.Ports {
-		port = max(port, q.port(&r.Ports[i]))
-	}
-	if port == no {
-		return no, ""
-	}
-	if len(r.Peers) == 0 {
-		return port, "a named port of a pod that was not read"
-	}
-	match, why := no, ""
-	for i := range r.Peers {
-		m, reason := q.peerMatches(&r.Peers[i])
-		if m == yes {
-			match = yes
+		m, reason := q.port(&r.Ports[i])
+		if m == Yes {
+			result, why = Yes, ""
 			break
 		}
-		if m == maybe && match == no {
-			match, why = maybe, reason
+		if m == Maybe {
+			result, why = Maybe, reason
 		}
 	}
-	if match == yes && port == maybe {
-		return maybe, "a named port of a pod that was not read"
-	}
-	return match, why
-}
-
-// max orders no < maybe < yes.
-func max(a, b tri) tri {
-	if a == yes || b == yes {
-		return yes
-	}
-	if a == maybe || b == maybe {
-		return maybe
-	}
-	return no
-}
-
-func (q *question) port(p *model.PolicyPort) tri {
-	protocol := p.Protocol
-	if protocol == "" {
-		protocol = "TCP"
-	}
-	if !strings.EqualFold(protocol, q.f.Protocol) {
-		return no
-	}
-	if p.Port == "" {
-		return yes
-	}
-	if n, err := strconv.ParseUint(p.Port, 10, 16); err == nil {
-		first, last := uint16(n), uint16(n)
-		if p.EndPort != 0 {
-			last = p.EndPort
+	for i := range r.NotPorts {
+		switch m, reason := q.port(&r.NotPorts[i]); m {
+		case Yes:
+			return No, ""
+		case Maybe:
+			if result == Yes {
+				result, why = Maybe, reason
+			}
 		}
-		return triOf(q.f.DstPort >= first && q.f.DstPort <= last)
 	}
-	return q.namedPort(p.Port, protocol)
+	return result, why
+}
+
+func (q *question) port(p *Port) (Tri, string) {
+	if p.Protocol != "" && !strings.EqualFold(p.Protocol, q.f.Protocol) {
+		return No, ""
+	}
+	m := triOf(q.f.DstPort >= p.First && q.f.DstPort <= p.Last)
+	if p.Name != "" {
+		m = q.namedPort(p.Name)
+	}
+	if m == Yes && p.Unknown != "" {
+		return Maybe, p.Unknown
+	}
+	return m, "a named port of a pod that was not read"
 }
 
 // namedPort looks the name up on the pod that is connected to. An address that
 // is no pod has no named ports.
-func (q *question) namedPort(name, protocol string) tri {
+func (q *question) namedPort(name string) Tri {
 	if q.target == nil {
-		if q.mayBePod() {
-			return maybe
-		}
-		return no
+		return triMaybe(q.mayBePod())
 	}
 	for i := range q.target.Containers {
 		c := &q.target.Containers[i]
@@ -144,12 +164,19 @@ func (q *question) namedPort(name, protocol string) tri {
 			continue
 		}
 		for _, p := range c.Ports {
-			if p.Name == name && strings.EqualFold(p.Protocol, protocol) && p.Port == q.f.DstPort {
-				return yes
+			if p.Name == name && p.Port == q.f.DstPort && strings.EqualFold(cmp.Or(p.Protocol, "TCP"), q.f.Protocol) {
+				return Yes
 			}
 		}
 	}
-	return no
+	return No
+}
+
+func triMaybe(b bool) Tri {
+	if b {
+		return Maybe
+	}
+	return No
 }
 
 // mayBePod says whether the other side could be a pod that the World does not hold.
@@ -169,105 +196,246 @@ func (q *question) mayBePod() bool {
 	return q.peerIP.IsPrivate() || q.peerIP.IsLinkLocalUnicast()
 }
 
-func (q *question) peerMatches(p *model.PolicyPeer) (tri, string) {
-	if p.IPBlock.IsValid() {
-		return q.blockMatches(p)
-	}
-	if q.peer == nil {
-		if q.mayBePod() {
-			q.note("pods of the cluster", "list pods (cluster scope)", "")
-			return maybe, fmt.Sprintf("%s may be a pod that was not read", q.peerIP)
-		}
-		return no, ""
-	}
-	if p.NamespaceSelector == nil {
-		if q.peer.Namespace != q.ns {
-			return no, ""
-		}
-	} else if m := q.namespace(p.NamespaceSelector); m != yes {
-		if m == maybe && (p.PodSelector == nil || Matches(p.PodSelector, q.peer.Labels)) {
-			q.note("namespace "+q.peer.Namespace, "get namespaces (cluster scope)", model.NewRef("namespace", q.peer.Namespace))
-			return maybe, fmt.Sprintf("the labels of namespace %s were not read", q.peer.Namespace)
-		}
-		return no, ""
-	}
-	return triOf(p.PodSelector == nil || Matches(p.PodSelector, q.peer.Labels)), ""
+// mayBeNode says the same of a node.
+func (q *question) mayBeNode() bool {
+	return q.peer == nil && !q.x.w.Read["node"] && q.peerIP.IsValid()
 }
 
-// blockMatches judges an ipBlock. An unset address is "somewhere on the
-// internet": only a block that holds everything is sure to hold it.
-func (q *question) blockMatches(p *model.PolicyPeer) (tri, string) {
-	if !q.peerIP.IsValid() {
-		if p.IPBlock.Bits() == 0 && !slices.ContainsFunc(p.Except, func(e netip.Prefix) bool { return !e.Addr().IsPrivate() }) {
-			return yes, ""
-		}
-		if p.IPBlock.Addr().IsPrivate() {
-			return no, ""
-		}
-		return maybe, fmt.Sprintf("whether %s holds the destination's address is not known", p.IPBlock)
-	}
-	if q.x.dialect == Cilium {
-		// Cilium matches pods and nodes by identity: a CIDR, even 0.0.0.0/0, never holds them.
-		if _, node := q.x.nodeOf[q.peerIP]; node || q.peer != nil {
-			return no, ""
-		}
-		if q.mayBePod() {
-			return maybe, fmt.Sprintf("%s may be a pod, which Cilium does not match by address", q.peerIP)
-		}
-	}
-	if !p.IPBlock.Masked().Contains(q.peerIP) {
-		return no, ""
-	}
-	for _, e := range p.Except {
-		if e.Masked().Contains(q.peerIP) {
-			return no, ""
-		}
-	}
-	return yes, ""
+func (q *question) onWindows() bool {
+	n := q.x.nodes[q.pod.Node]
+	return n != nil && n.Labels["kubernetes.io/os"] == "windows"
 }
 
-// namespace matches a namespace selector, with what is known of a namespace
-// that was not read: its name is always a label of it.
-func (q *question) namespace(s *model.Selector) tri {
-	if len(s.MatchLabels) == 0 && len(s.Expressions) == 0 {
-		return yes
+// anyOf says whether a side of the flow is any of the peers: the pod that is
+// asked about itself, or the other one.
+func (q *question) anyOf(peers []Peer, self bool) (Tri, string) {
+	match, why := No, ""
+	for i := range peers {
+		m, reason := q.peerMatches(&peers[i], self)
+		if m == Yes {
+			return Yes, ""
+		}
+		if m == Maybe && match == No {
+			match, why = Maybe, reason
+		}
 	}
-	const nameLabel = "kubernetes.io/metadata.name"
-	ns := q.x.w.Kube.Namespaces[q.peer.Namespace]
-	if ns != nil {
-		labels := ns.Labels
-		if _, ok := labels[nameLabel]; !ok && names(s, nameLabel) {
-			labels = model.Labels{nameLabel: ns.Name}
-			for k, v := range ns.Labels {
-				labels[k] = v
+	return match, why
+}
+
+func (q *question) peerMatches(p *Peer, self bool) (Tri, string) {
+	pod, ip := q.peer, q.peerIP
+	if self {
+		pod, ip = q.pod, q.ownIP()
+	}
+	m, why := q.who(p, pod, ip)
+	if m == No || p.Kind == Names || p.Kind == Mystery || len(p.CIDRs) == 0 && len(p.Except) == 0 {
+		return m, why
+	}
+	in, reason := inRange(p, ip)
+	if in == No || m == Yes {
+		return in, reason
+	}
+	return m, why
+}
+
+// ownIP is the address that the pod itself has in this flow.
+func (q *question) ownIP() netip.Addr {
+	ip := q.f.Src
+	if q.ingress {
+		ip = q.f.Dst
+	}
+	if !ip.IsValid() && len(q.pod.IPs) > 0 {
+		ip = q.pod.IPs[0]
+	}
+	return ip.Unmap()
+}
+
+// who judges what kind of thing a peer is, its address aside.
+func (q *question) who(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) {
+	switch p.Kind {
+	case Anyone:
+		return Yes, ""
+	case Mystery:
+		return Maybe, p.Why
+	case Pods:
+		if pod == nil {
+			if q.mayBePod() {
+				q.note("pods of the cluster", "list pods (cluster scope)", "")
+				return Maybe, fmt.Sprintf("%s may be a pod that was not read", ip)
 			}
+			return No, ""
 		}
-		return triOf(Matches(s, labels))
-	}
-	known := model.Labels{nameLabel: q.peer.Namespace}
-	result := yes
-	for k, v := range s.MatchLabels {
-		if k != nameLabel {
-			result = maybe
-		} else if known[k] != v {
-			return no
+		m, why := q.x.Selects(&p.Pods, pod)
+		if m == Maybe && q.x.w.Kube.Namespaces[pod.Namespace] == nil {
+			q.note("namespace "+pod.Namespace, "get namespaces (cluster scope)", model.NewRef("namespace", pod.Namespace))
 		}
+		return m, why
+	case Hosts:
+		return q.host(p, pod, ip)
+	case Range:
+		return q.beyond(p, pod, ip)
+	case Names:
+		return q.names(p, pod, ip)
 	}
-	for i := range s.Expressions {
-		if s.Expressions[i].Key != nameLabel {
-			result = maybe
-		} else if !holds(&s.Expressions[i], known) {
-			return no
-		}
-	}
-	return result
+	return No, ""
 }
 
-func names(s *model.Selector, key string) bool {
-	if _, ok := s.MatchLabels[key]; ok {
-		return true
+func (q *question) host(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) {
+	name, isNode := q.x.nodeOf[ip]
+	if pod != nil || !isNode {
+		if pod == nil && q.mayBeNode() && ip.IsPrivate() {
+			q.note("nodes", "list nodes (cluster scope)", "")
+			return Maybe, fmt.Sprintf("%s may be a node that was not read", ip)
+		}
+		return No, ""
 	}
-	return slices.ContainsFunc(s.Expressions, func(e model.SelectorExpression) bool { return e.Key == key })
+	if p.Own == OwnNode && name != q.pod.Node || p.Own == OtherNode && name == q.pod.Node {
+		return No, ""
+	}
+	n := q.x.nodes[name]
+	return triOf(n != nil && p.Nodes.Matches(n.Labels)), ""
+}
+
+// beyond says whether an address range can mean this side at all. Cilium matches
+// pods and nodes by identity: a CIDR, even 0.0.0.0/0, never holds them.
+func (q *question) beyond(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) {
+	if !p.Beyond || !ip.IsValid() {
+		return Yes, ""
+	}
+	if _, node := q.x.nodeOf[ip]; node || pod != nil {
+		return No, ""
+	}
+	if q.mayBePod() {
+		return Maybe, fmt.Sprintf("%s may be a pod, which Cilium does not match by address", ip)
+	}
+	return Yes, ""
+}
+
+// names judges DNS names by the name that the connection is for. An address
+// alone does not tell which names resolve to it.
+func (q *question) names(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) {
+	if _, node := q.x.nodeOf[ip]; node || pod != nil {
+		return No, "" // the names of such rules stand for addresses outside the cluster
+	}
+	if q.f.Host == "" {
+		return Maybe, "it allows DNS names (" + strings.Join(p.Names[:min(3, len(p.Names))], ", ") + "), and which addresses those have is not configuration"
+	}
+	host := strings.ToLower(strings.TrimSuffix(q.f.Host, "."))
+	return triOf(slices.ContainsFunc(p.Names, func(pattern string) bool { return nameMatches(pattern, host) })), ""
+}
+
+// nameMatches compares a DNS name with a pattern: * stands for characters of
+// one label, **. at the front for one or more labels, * alone for every name.
+func nameMatches(pattern, host string) bool {
+	pattern = strings.ToLower(strings.TrimSuffix(pattern, "."))
+	if rest, ok := strings.CutPrefix(pattern, "**."); ok {
+		return strings.HasSuffix(host, "."+rest)
+	}
+	labels := strings.NewReplacer(".", "/")
+	ok, err := path.Match(labels.Replace(pattern), labels.Replace(host))
+	return pattern == "*" || err == nil && ok
+}
+
+// inRange judges the addresses of a peer. An unset address is "somewhere on the
+// internet": only a block that holds everything is sure to hold it.
+func inRange(p *Peer, ip netip.Addr) (Tri, string) {
+	if !ip.IsValid() {
+		return somewhere(p)
+	}
+	if len(p.CIDRs) > 0 && !slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return c.Contains(ip) }) {
+		return No, ""
+	}
+	return triOf(!slices.ContainsFunc(p.Except, func(c netip.Prefix) bool { return c.Contains(ip) })), ""
+}
+
+func somewhere(p *Peer) (Tri, string) {
+	public := func(c netip.Prefix) bool { return !c.Addr().IsPrivate() }
+	all := len(p.CIDRs) == 0 || slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return c.Bits() == 0 })
+	switch {
+	case all && !slices.ContainsFunc(p.Except, public):
+		return Yes, ""
+	case len(p.CIDRs) > 0 && !slices.ContainsFunc(p.CIDRs, public):
+		return No, ""
+	}
+	text := "the range"
+	if len(p.CIDRs) > 0 {
+		text = p.CIDRs[0].String()
+	}
+	return Maybe, "whether " + text + " holds the destination's address is not known"
+}
+
+// Selects says whether a selection chooses a pod, and if it only may, why.
+func (x *Index) Selects(s *Selection, pod *model.Pod) (Tri, string) {
+	if pod.HostNetwork || s.Namespace != "" && s.Namespace != pod.Namespace || !s.Pods.Matches(pod.Labels) {
+		return No, ""
+	}
+	m, why := Yes, ""
+	if !s.Namespaces.Everything() {
+		if m, why = x.inNamespace(&s.Namespaces, pod.Namespace); m == No {
+			return No, ""
+		}
+	}
+	if len(s.ServiceAccounts) > 0 && !slices.Contains(s.ServiceAccounts, cmp.Or(pod.ServiceAccount, "default")) {
+		return No, ""
+	}
+	if !s.Accounts.Everything() {
+		switch a, reason := x.account(&s.Accounts, pod); a {
+		case No:
+			return No, ""
+		case Maybe:
+			m, why = Maybe, reason
+		}
+	}
+	if s.Unknown != "" {
+		return Maybe, s.Unknown
+	}
+	return m, why
+}
+
+func (x *Index) account(s *Selector, pod *model.Pod) (Tri, string) {
+	ref := model.NewRef("serviceaccount", pod.Namespace, cmp.Or(pod.ServiceAccount, "default"))
+	labels, ok := x.w.Kube.ServiceAccounts[ref]
+	if !ok && !x.w.Read["serviceaccount"] {
+		return Maybe, "the labels of " + string(ref) + " were not read"
+	}
+	return triOf(s.Matches(labels)), ""
+}
+
+// inNamespace matches a namespace selector, with what is known of a namespace
+// that was not read: its name is always a label of it.
+func (x *Index) inNamespace(s *Selector, name string) (Tri, string) {
+	if s.Everything() {
+		return Yes, ""
+	}
+	if labels, ok := x.nsLabels[name]; ok {
+		return triOf(s.Matches(labels)), ""
+	}
+	known := model.Labels{nameLabel: name, calicoNameLabel: name}
+	m, why := Yes, ""
+	for i := range s.Reqs {
+		if _, ok := known[s.Reqs[i].Key]; !ok {
+			m, why = Maybe, "the labels of namespace "+name+" were not read"
+		} else if !s.Reqs[i].Holds(known) {
+			return No, ""
+		}
+	}
+	if s.Expr != nil {
+		return Maybe, "the labels of namespace " + name + " were not read"
+	}
+	return m, why
+}
+
+// calicoNameLabel is the label by which Calico knows a namespace's name.
+const calicoNameLabel = "projectcalico.org/name"
+
+// named adds the labels that every namespace has, where a manifest left them out.
+func named(labels model.Labels, name string) model.Labels {
+	out := make(model.Labels, len(labels)+2)
+	for k, v := range labels {
+		out[k] = v
+	}
+	out[nameLabel], out[calicoNameLabel] = name, name
+	return out
 }
 
 func (q *question) note(what, permission string, ref model.Ref) {
@@ -283,36 +451,4 @@ func (q *question) note(what, permission string, ref model.Ref) {
 		}
 	}
 	q.gaps = append(q.gaps, model.Gap{What: what, Ref: ref, Reason: "not read", Permission: permission})
-}
-
-// Matches says whether a selector selects an object with these labels, as the
-// API server does: NotIn also matches where the key is missing, and a label
-// that must be empty must still be there.
-func Matches(s *model.Selector, labels model.Labels) bool {
-	for k, v := range s.MatchLabels {
-		if got, ok := labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	for i := range s.Expressions {
-		if !holds(&s.Expressions[i], labels) {
-			return false
-		}
-	}
-	return true
-}
-
-func holds(e *model.SelectorExpression, labels model.Labels) bool {
-	value, ok := labels[e.Key]
-	switch e.Operator {
-	case "In":
-		return ok && slices.Contains(e.Values, value)
-	case "NotIn":
-		return !ok || !slices.Contains(e.Values, value)
-	case "Exists":
-		return ok
-	case "DoesNotExist":
-		return !ok
-	}
-	return false // an operator of a later API version selects nothing here
 }

@@ -1,110 +1,141 @@
-// Package policy evaluates networking.k8s.io/v1 NetworkPolicy for one flow and
-// says which line decided.
+// Package policy evaluates the policies of a cluster for one flow and says
+// which line decided: NetworkPolicy, AdminNetworkPolicy and what replaces it,
+// Calico's and Cilium's own kinds. Each kind compiles to one neutral form
+// (Rules), which the engine of all pairs reads too.
 //
 // It is pure: a World in, decisions out. What was not read makes the answer
-// Unknown, never Pass; a selector that cannot be judged makes only its own rule
-// unknown. Where real dataplanes differ from the API's text, a Dialect says
-// whose reading is used.
+// Unknown, never Pass; what cannot be judged makes only its own rule unknown.
+// Where real dataplanes differ from the API's text, a Dialect says whose
+// reading is used. docs/policies.md tells users the same.
 package policy
 
 import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/podpath/podpath/internal/model"
 )
 
-// Decision is what NetworkPolicy does to one flow at one pod.
+// Decision is what policies do to one flow at one pod.
 type Decision struct {
-	Verdict model.Verdict
-	Decided model.Ref // networkpolicy/NS/NAME; empty when no policy selects the pod
-	Rule    int       // index of the rule that let the flow pass, -1 when none did
-	Reason  string    // one sentence
-	Trail   []string  // the policies that select the pod, in order, each with what it said
-	Gaps    []model.Gap
-	Refuses bool // policies say no, whether or not anything enforces them
+	Verdict  model.Verdict
+	Decided  model.Ref // networkpolicy/NS/NAME, adminnetworkpolicy/NAME, …; empty when no policy selects the pod
+	Rule     int       // index of the rule that decided, -1 when none did (a default deny, or no policy)
+	RuleName string    // its name, for kinds whose rules have names
+	Tier     string    // the tier that decided
+	Dialect  Dialect   // whose reading was used
+	Reason   string    // one sentence
+	Trail    []string  // the policies that select the pod, in order, each with what it said
+	Gaps     []model.Gap
+	Refuses  bool // policies say no, whether or not anything enforces them
 }
 
-// Index is a World prepared for evaluation. It is read-only after Build.
+// Index is a World prepared for evaluation. It does not change after Build and
+// may be used by several goroutines at once.
 type Index struct {
 	w        *model.World
+	rules    *Rules
 	dialect  Dialect
 	enforced enforcement
 	engine   string // what the last two were told from
 
-	byNS    map[string]*nsPolicies
-	podByIP map[netip.Addr]*model.Pod
-	nodeOf  map[netip.Addr]string // node addresses → node name
-	podNets []netip.Prefix
+	own   map[string][]*filed // policies that are for pods of one namespace, by it
+	wide  []*filed            // the others
+	byNS  sync.Map            // namespace → *nsPolicies, made when first asked for
+	nodes map[string]*model.Node
+
+	nsLabels map[string]model.Labels // of the namespaces that were read, with those that all have
+	podByIP  map[netip.Addr]*model.Pod
+	nodeOf   map[netip.Addr]string // node addresses → node name
+	podNets  []netip.Prefix
 }
 
-// nsPolicies finds the policies of one namespace that may select a pod without
-// asking each of them: a policy with matchLabels is filed under one of its labels.
+// filed is a policy with its place in the order of everything.
+type filed struct {
+	*Policy
+	tier, order int
+}
+
+// nsPolicies finds the policies that may select a pod of one namespace without
+// asking each of them: a policy that demands a label is filed under it.
 type nsPolicies struct {
-	always  []*compiled
-	byLabel map[[2]string][]*compiled
-}
-
-// compiled is a policy with what evaluation needs at hand.
-type compiled struct {
-	*model.NetworkPolicy
-	ref   model.Ref
-	order int // by name: trails and ties are in a defined order
+	always  []*filed
+	byLabel map[[2]string][]*filed
 }
 
 // Build prepares a World, with the dialect that its dataplane speaks.
 func Build(w *model.World) *Index {
 	d, engine := Detect(w)
 	x := BuildAs(w, d)
+	x.rules.Engine = engine
 	x.enforced, x.engine = enforcementOf(w, engine)
 	return x
 }
 
 // BuildAs prepares a World for a given dialect and takes enforcement for granted.
 func BuildAs(w *model.World, d Dialect) *Index {
-	x := &Index{w: w, dialect: d, enforced: isEnforced, byNS: map[string]*nsPolicies{}}
-	refs := make([]model.Ref, 0, len(w.Kube.Policies))
-	for ref, p := range w.Kube.Policies {
-		if p != nil {
-			refs = append(refs, ref)
+	x := &Index{w: w, rules: Compile(w, d), dialect: d, enforced: isEnforced, own: map[string][]*filed{}, nodes: w.Kube.Nodes}
+	order := 0
+	for i := range x.rules.Tiers {
+		for _, p := range x.rules.Tiers[i].Policies {
+			f := &filed{Policy: p, tier: i, order: order}
+			order++
+			if ns := p.Subject.Namespace; ns != "" {
+				x.own[ns] = append(x.own[ns], f)
+			} else {
+				x.wide = append(x.wide, f)
+			}
 		}
-	}
-	slices.Sort(refs)
-	for i, ref := range refs {
-		p := w.Kube.Policies[ref]
-		ns := x.byNS[p.Namespace]
-		if ns == nil {
-			ns = &nsPolicies{byLabel: map[[2]string][]*compiled{}}
-			x.byNS[p.Namespace] = ns
-		}
-		ns.file(&compiled{NetworkPolicy: p, ref: p.Ref(), order: i})
 	}
 	x.indexAddresses()
 	return x
 }
 
-// file puts a policy where only pods that may match find it: under its least
-// common kind of label would be ideal, the first in order is good enough.
-func (n *nsPolicies) file(c *compiled) {
-	if len(c.PodSelector.MatchLabels) == 0 {
-		n.always = append(n.always, c)
-		return
+// Rules is the neutral form of the World's policies.
+func (x *Index) Rules() *Rules { return x.rules }
+
+// namespaced are the policies that may select pods of a namespace.
+func (x *Index) namespaced(ns string) *nsPolicies {
+	if n, ok := x.byNS.Load(ns); ok {
+		return n.(*nsPolicies)
 	}
-	first := ""
-	for k := range c.PodSelector.MatchLabels {
-		if first == "" || k < first {
-			first = k
+	n := &nsPolicies{byLabel: map[[2]string][]*filed{}}
+	for _, f := range x.own[ns] {
+		n.file(f)
+	}
+	for _, f := range x.wide {
+		if m, _ := x.inNamespace(&f.Subject.Namespaces, ns); m != No {
+			n.file(f)
 		}
 	}
-	key := [2]string{first, c.PodSelector.MatchLabels[first]}
-	n.byLabel[key] = append(n.byLabel[key], c)
+	x.byNS.Store(ns, n)
+	return n
+}
+
+// file puts a policy where only pods that may match find it: under its least
+// common label would be ideal, the first in order is good enough.
+func (n *nsPolicies) file(f *filed) {
+	for i := range f.Subject.Pods.Reqs {
+		if r := &f.Subject.Pods.Reqs[i]; r.Op == In && len(r.Values) == 1 {
+			key := [2]string{r.Key, r.Values[0]}
+			n.byLabel[key] = append(n.byLabel[key], f)
+			return
+		}
+	}
+	n.always = append(n.always, f)
 }
 
 func (x *Index) indexAddresses() {
 	k := &x.w.Kube
+	x.nsLabels = make(map[string]model.Labels, len(k.Namespaces))
+	for name, ns := range k.Namespaces {
+		if ns != nil {
+			x.nsLabels[name] = named(ns.Labels, name)
+		}
+	}
 	x.podByIP = make(map[netip.Addr]*model.Pod, len(k.Pods))
 	for _, p := range k.Pods {
 		if p == nil || p.HostNetwork || terminated(p) {
@@ -143,25 +174,37 @@ func (x *Index) Egress(pod *model.Pod, f model.Flow) Decision { return x.decide(
 // Ingress judges a connection that arrives at pod from f.Src.
 func (x *Index) Ingress(pod *model.Pod, f model.Flow) Decision { return x.decide(pod, f, true) }
 
-// Selecting lists the policies that isolate a pod in one direction, in order of their names.
-func (x *Index) Selecting(pod *model.Pod, ingress bool) []*model.NetworkPolicy {
-	var out []*model.NetworkPolicy
-	for _, c := range x.selecting(pod, ingress) {
-		out = append(out, c.NetworkPolicy)
+// Selecting lists the policies that have a say about a pod in one direction, in the order in which they are asked.
+func (x *Index) Selecting(pod *model.Pod, ingress bool) []*Policy {
+	var out []*Policy
+	for _, s := range x.selecting(pod, ingress) {
+		out = append(out, s.Policy)
 	}
 	return out
 }
 
-func (x *Index) selecting(pod *model.Pod, ingress bool) []*compiled {
-	ns := x.byNS[pod.Namespace]
-	if ns == nil {
-		return nil
-	}
-	var out []*compiled
-	consider := func(list []*compiled) {
-		for _, c := range list {
-			if (ingress && c.NetworkPolicy.Ingress || !ingress && c.NetworkPolicy.Egress) && Matches(&c.PodSelector, pod.Labels) {
-				out = append(out, c)
+// selected is a policy that selects a pod, or may.
+type selected struct {
+	*filed
+	side *Side
+	sure Tri
+	why  string
+}
+
+func (x *Index) selecting(pod *model.Pod, ingress bool) []selected {
+	ns := x.namespaced(pod.Namespace)
+	var out []selected
+	consider := func(list []*filed) {
+		for _, f := range list {
+			side := f.Egress
+			if ingress {
+				side = f.Ingress
+			}
+			if side == nil {
+				continue
+			}
+			if m, why := x.Selects(&f.Subject, pod); m != No {
+				out = append(out, selected{f, side, m, why})
 			}
 		}
 	}
@@ -170,13 +213,13 @@ func (x *Index) selecting(pod *model.Pod, ingress bool) []*compiled {
 		consider(ns.byLabel[[2]string{k, v}])
 	}
 	if len(out) > 1 {
-		slices.SortFunc(out, func(a, b *compiled) int { return a.order - b.order })
+		slices.SortFunc(out, func(a, b selected) int { return a.order - b.order })
 	}
 	return out
 }
 
 func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
-	d := Decision{Verdict: model.Pass, Rule: -1}
+	d := Decision{Verdict: model.Pass, Rule: -1, Dialect: x.dialect}
 	if pod.HostNetwork {
 		d.Reason = fmt.Sprintf("%s uses the host network: NetworkPolicy does not apply to it", pod.Ref())
 		return d
@@ -189,72 +232,16 @@ func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
 	policies := x.selecting(pod, ingress)
 	if len(policies) == 0 {
 		d.Reason = fmt.Sprintf("no NetworkPolicy selects %s for %s", pod.Ref(), direction(ingress))
-		return d
+		return x.uncovered(d)
 	}
-	if ok, why := x.implicit(pod, f, ingress); ok != no {
+	if ok, why := x.implicit(pod, f, ingress); ok != No {
 		d.Reason = why
-		if ok == maybe {
+		if ok == Maybe {
 			d.Verdict = model.Unknown
 		}
 		return d
 	}
-	return x.enforce(x.judge(pod, f, ingress, policies))
-}
-
-// judge is the API's own semantics: the union of the rules of every policy that selects the pod.
-func (x *Index) judge(pod *model.Pod, f model.Flow, ingress bool, policies []*compiled) Decision {
-	d := Decision{Rule: -1, Trail: make([]string, 0, len(policies))}
-	q := question{x: x, f: f, ingress: ingress, ns: pod.Namespace}
-	q.peer, q.peerIP = x.peer(f, ingress)
-	q.target = q.peer
-	if ingress {
-		q.target = pod
-	}
-	var undecided *compiled
-	var why string
-	for _, c := range policies {
-		rules := c.EgressRules
-		if ingress {
-			rules = c.IngressRules
-		}
-		for i := range rules {
-			switch m, reason := q.rule(&rules[i]); m {
-			case yes:
-				d.Verdict, d.Decided, d.Rule = model.Pass, c.ref, i
-				d.Reason = direction(ingress) + " rule " + strconv.Itoa(i+1) + " of " + string(c.ref) + " allows it"
-				d.Trail = nil
-				return d
-			case maybe:
-				if undecided == nil {
-					undecided, why = c, fmt.Sprintf("rule %d of %s: %s", i+1, c.ref, reason)
-				}
-			}
-		}
-		// No Sprintf: most of the time of one decision would go there.
-		d.Trail = append(d.Trail, string(c.ref)+": no "+direction(ingress)+" rule of "+strconv.Itoa(len(rules))+" allows it")
-	}
-	if undecided != nil {
-		d.Verdict, d.Decided = model.Unknown, undecided.ref
-		d.Reason, d.Gaps = "it cannot be told whether it is allowed: "+why, q.gaps
-		return d
-	}
-	c := strictest(policies, ingress)
-	d.Verdict, d.Decided, d.Refuses = model.Drop, c.ref, true
-	d.Reason = string(c.ref) + " selects " + string(pod.Ref()) + " for " + direction(ingress) + ", and no rule of " +
-		count(len(policies), "policy that does", "policies that do") + " allows " + q.peerText()
-	return d
-}
-
-// strictest is the policy to name when none allows a flow: the one with the
-// fewest rules, a default deny above all; then the first by name.
-func strictest(policies []*compiled, ingress bool) *compiled {
-	n := func(c *compiled) int {
-		if ingress {
-			return len(c.IngressRules)
-		}
-		return len(c.EgressRules)
-	}
-	return slices.MinFunc(policies, func(a, b *compiled) int { return n(a) - n(b) })
+	return x.uncovered(x.enforce(x.judge(pod, f, ingress, policies)))
 }
 
 // unread says whether the policies of a namespace may be more than those in the World.
@@ -281,7 +268,7 @@ func about(g model.Gap, ns string) bool {
 		return of == "" || of == ns
 	}
 	text := strings.ToLower(g.What + "\n" + g.Permission)
-	if g.Ref != "" || !strings.Contains(text, "networkpolic") {
+	if g.Ref != "" || !strings.Contains(text, "networkpolicies.networking.k8s.io") && !strings.HasPrefix(text, "networkpolic") {
 		return false
 	}
 	if _, of, ok := strings.Cut(text, "in namespace "); ok {
@@ -289,6 +276,28 @@ func about(g model.Gap, ns string) bool {
 		return strings.TrimSpace(of) == strings.ToLower(ns)
 	}
 	return true
+}
+
+// uncovered takes a Pass back when policies of a kind that the dataplane carries
+// out exist and could not be read: one of them may refuse it. A refusal stands:
+// only an admin tier could lift it, and that is said.
+func (x *Index) uncovered(d Decision) Decision {
+	if d.Verdict != model.Pass && d.Verdict != model.Drop {
+		return d
+	}
+	for _, g := range x.w.Gaps {
+		kind := unreadKind(g)
+		if kind == "" || !carriesOut(x.dialect, kind) || d.Verdict == model.Drop && !overrides(kind) {
+			continue
+		}
+		d.Gaps = append(d.Gaps, g)
+	}
+	if len(d.Gaps) > 0 {
+		d.Trail = append(d.Trail, d.Reason)
+		d.Reason = fmt.Sprintf("by what was read it would be a %s, but there are policies that could not be read: %s", d.Verdict, d.Gaps[0].What)
+		d.Verdict = model.Unknown
+	}
+	return d
 }
 
 func direction(ingress bool) string {

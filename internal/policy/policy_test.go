@@ -356,7 +356,7 @@ func TestDecided(t *testing.T) {
 	if d.Verdict != model.Drop || d.Decided != "networkpolicy/a/z-deny" || d.Rule != -1 || !d.Refuses || len(d.Trail) != 2 {
 		t.Errorf("%+v", d)
 	}
-	if got := x.Selecting(client, false); len(got) != 2 || got[0].Name != "p" {
+	if got := x.Selecting(client, false); len(got) != 2 || got[0].Ref != "networkpolicy/a/p" {
 		t.Errorf("selecting: %v", got)
 	}
 	if d := x.Egress(client, model.Flow{Protocol: "tcp", DstPort: 443}); d.Verdict != model.Unknown {

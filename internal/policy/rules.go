@@ -57,7 +57,7 @@ type Policy struct {
 // Side is what a policy says about one direction.
 type Side struct {
 	Rules    []Rule
-	Isolates bool // what no rule of the tier decides is denied
+	Isolates bool   // what no rule of the tier decides is denied
 	Default  string // what the refusal is called where that is no default deny of the policy's own
 }
 
@@ -97,13 +97,13 @@ type PeerKind uint8
 
 // The kinds of peers.
 const (
-	Nobody PeerKind = iota // matches nothing
-	Pods                   // pods with an address of their own that Pods selects
-	Hosts                  // cluster nodes (and pods in their network) that Nodes selects
-	Range                  // addresses, whoever has them
-	Names                  // addresses that DNS names resolve to
-	Anyone                 // everybody
-	Mystery                // not understood: may be anybody
+	Nobody  PeerKind = iota // matches nothing
+	Pods                    // pods with an address of their own that Pods selects
+	Hosts                   // cluster nodes (and pods in their network) that Nodes selects
+	Range                   // addresses, whoever has them
+	Names                   // addresses that DNS names resolve to
+	Anyone                  // everybody
+	Mystery                 // not understood: may be anybody
 )
 
 // Peer is one description of the other side. For all kinds but Names and
