@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,6 +38,24 @@ func TestTopologyOfFileAndFlags(t *testing.T) {
 		}
 		if err != nil || got.Key() != c.key {
 			t.Errorf("%s: %s %v", c.name, got.Key(), err)
+		}
+	}
+}
+
+// TestDepsInstallsWhatIsNeeded: what `up` asks for is what `make` installs.
+func TestDepsInstallsWhatIsNeeded(t *testing.T) {
+	script, err := os.ReadFile("../../../hack/deps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?s)packages=\(([^)]*)\)`).FindSubmatch(script)
+	if m == nil {
+		t.Fatal("hack/deps names no packages")
+	}
+	installed := strings.Fields(string(m[1]))
+	for _, n := range needed {
+		if !slices.Contains(installed, n.pkg) {
+			t.Errorf("hack/deps does not install %s, which has %s", n.pkg, n.program)
 		}
 	}
 }
