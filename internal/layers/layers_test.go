@@ -29,6 +29,8 @@ var allowed = map[string][]string{
 	"internal/vantage":       {"internal/model", "internal/probe"},
 	"internal/snapshot":      {"internal/model"},
 	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage"},
+	"internal/manifest":      {"internal/model", "internal/policy"},
+	"internal/reach":         {"internal/model", "internal/policy", "internal/trace", "internal/reach"},
 	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace"},
 	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace"},
 	"internal/layers":        {},
@@ -37,6 +39,7 @@ var allowed = map[string][]string{
 // inTests are further imports that only a package's tests may have.
 var inTests = map[string][]string{
 	"internal/diagnose": {"internal/snapshot"},
+	"internal/manifest": {"internal/reach/reachtest"},
 }
 
 // pure packages use neither the network nor the file system nor a clock of their own.
