@@ -133,7 +133,17 @@ func (p *Pass) outside() bool {
 	if path := p.Question(); path != nil && path.Flow.To != "" && path.Flow.To.Kind() != "host" {
 		return false
 	}
-	return !p.inCluster(p.Target().Addr())
+	return !p.namesService(p.Case.Question.To.Host) && !p.inCluster(p.Target().Addr())
+}
+
+// namesService says that a host name is a Service's (NAME.NAMESPACE or
+// NAME.NAMESPACE.svc…), whatever address DNS gave for it.
+func (p *Pass) namesService(host string) bool {
+	labels := strings.Split(host, ".")
+	if len(labels) < 2 || len(labels) > 2 && labels[2] != "svc" {
+		return false
+	}
+	return p.Case.World.Kube.Services[model.NewRef("service", labels[1], labels[0])] != nil
 }
 
 // inCluster says that an address is a Service's, a pod's or a node's.

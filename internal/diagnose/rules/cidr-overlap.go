@@ -36,9 +36,11 @@ destination, or a new cluster.
 			subject := step.Decided
 			f := diagnose.Finding{
 				Title:   fmt.Sprintf("%s lies within a range that the cluster uses itself", step.In.Dst),
-				Summary: "The node takes the address for one of its own network's and never sends the packet out.",
+				Summary: "The node takes the address for one of its own network's and never sends the packet out. No pod and no Service has it: either it was one's that is gone, or something outside has an address of the same range.",
 				Fix: []diagnose.Command{{
-					Text: "Renumber one side: the cluster's pod and Service ranges cannot be changed after it was made; a destination (or a private endpoint to it) in another range can",
+					Text: "If it was a pod's or a Service's: they have another one now; use the Service's name instead of an address",
+				}, {
+					Text: "If it is a host outside, renumber one side: the cluster's pod and Service ranges cannot be changed after it was made; a destination (or a private endpoint to it) in another range can",
 				}},
 			}
 			if cluster := p.Case.World.Azure.Cluster; cluster != nil {
