@@ -61,7 +61,10 @@ func (x *Index) peer(f model.Flow, ingress bool) (*model.Pod, netip.Addr) {
 	if ip.IsValid() {
 		return x.podByIP[ip], ip
 	}
-	if p := x.w.Kube.Pods[ref]; ref.Kind() == "pod" && p != nil && !p.HostNetwork && !terminated(p) && len(p.IPs) > 0 {
+	if p := x.w.Kube.Pods[ref]; ref.Kind() == "pod" && p != nil && !p.HostNetwork && !terminated(p) {
+		if len(p.IPs) == 0 {
+			return p, ip // of a manifest, before it is applied
+		}
 		return p, p.IPs[0].Unmap()
 	}
 	return nil, ip
@@ -74,7 +77,10 @@ func (q *question) peerText() string {
 	}
 	who := "an address that is not known"
 	if q.peer != nil {
-		who = string(q.peer.Ref()) + " (" + q.peerIP.String() + ")"
+		who = string(q.peer.Ref())
+		if q.peerIP.IsValid() {
+			who += " (" + q.peerIP.String() + ")"
+		}
 	} else if q.peerIP.IsValid() {
 		who = q.peerIP.String()
 	}
@@ -231,7 +237,12 @@ func (q *question) peerMatches(p *Peer, self bool) (Tri, string) {
 	if m == No || p.Kind == Names || p.Kind == Mystery || len(p.CIDRs) == 0 && len(p.Except) == 0 {
 		return m, why
 	}
-	in, reason := inRange(p, ip)
+	in, reason := Maybe, ""
+	if pod != nil && !ip.IsValid() {
+		in, reason = q.x.unplaced(p)
+	} else {
+		in, reason = inRange(p, ip)
+	}
 	if in == No || m == Yes {
 		return in, reason
 	}
@@ -299,7 +310,7 @@ func (q *question) host(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) {
 // beyond says whether an address range can mean this side at all. Cilium matches
 // pods and nodes by identity: a CIDR, even 0.0.0.0/0, never holds them.
 func (q *question) beyond(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) {
-	if !p.Beyond || !ip.IsValid() {
+	if !p.Beyond || !ip.IsValid() && pod == nil {
 		return Yes, ""
 	}
 	if _, node := q.x.nodeOf[ip]; node || pod != nil {

@@ -1,0 +1,151 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// What the engine of all pairs asks: the same judgements as those of one flow,
+// each on its own, so that there is one reading of the rules.
+
+// MatchPeer says whether a peer of a rule means the pod other (nil: none) at an
+// address, when the rule is asked for the pod subject. With self the peer
+// describes the subject itself, and other is it.
+func (x *Index) MatchPeer(p *Peer, subject, other *model.Pod, ip netip.Addr, self bool) Tri {
+	q := question{x: x, pod: subject, peer: other, peerIP: ip}
+	if self {
+		q.peer, q.ingress = nil, true
+		q.f.Dst = ip
+	}
+	m, _ := q.peerMatches(p, self)
+	return m
+}
+
+// InNamespace says whether a selection may choose pods of a namespace.
+func (x *Index) InNamespace(s *Selection, ns string) Tri {
+	if s.Namespace != "" {
+		return triOf(s.Namespace == ns)
+	}
+	m, _ := x.inNamespace(&s.Namespaces, ns)
+	return m
+}
+
+// Weaken turns what the policies say about pods of a namespace into what is
+// known to happen: policies that were not read, or that nothing enforces.
+// selected says whether any policy selects the pod in the direction.
+func (x *Index) Weaken(v model.Verdict, ns string, selected bool) model.Verdict {
+	if _, missing := x.unread(ns); missing {
+		return model.Unknown
+	}
+	d := Decision{Verdict: v}
+	if selected {
+		d = x.enforce(d)
+	}
+	return x.uncovered(d).Verdict
+}
+
+// NodeAt is the node that has an address.
+func (x *Index) NodeAt(ip netip.Addr) (string, bool) {
+	name, ok := x.nodeOf[ip.Unmap()]
+	return name, ok
+}
+
+// PodAt is the living pod that has an address of its own.
+func (x *Index) PodAt(ip netip.Addr) *model.Pod { return x.podByIP[ip.Unmap()] }
+
+// PodNets are the networks that pods have their addresses from, as far as is known.
+func (x *Index) PodNets() []netip.Prefix { return x.podNets }
+
+// World is what the index was built from.
+func (x *Index) World() *model.World { return x.w }
+
+// OnWindows says whether a pod runs on a Windows node.
+func (x *Index) OnWindows(pod *model.Pod) bool {
+	q := question{x: x, pod: pod}
+	return q.onWindows()
+}
+
+// Serves says whether connections reach the ports of a container: a plain init
+// container has ended before traffic comes; a sidecar keeps running.
+func Serves(c *model.Container) bool { return c.Kind != "init" && c.Kind != "ephemeral" }
+
+// Lives says whether a pod has, or will have, an address of its own.
+func Lives(p *model.Pod) bool { return p != nil && !p.HostNetwork && !terminated(p) }
+
+// Keys are the labels that a selector looks at.
+func (s *Selector) Keys() []string {
+	var out []string
+	for i := range s.Reqs {
+		out = append(out, s.Reqs[i].Key)
+	}
+	if s.Expr != nil {
+		out = s.Expr.keys(out)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (e *Expr) keys(out []string) []string {
+	if e.key != "" {
+		out = append(out, e.key)
+	}
+	for _, o := range e.of {
+		out = o.keys(out)
+	}
+	return out
+}
+
+// unplaced judges the addresses of a peer for a pod that has none yet. All that
+// is known of it is that it will be in one of the pods' networks.
+func (x *Index) unplaced(p *Peer) (Tri, string) {
+	whole := func(c netip.Prefix) bool { return c.Bits() == 0 }
+	if len(x.podNets) > 0 {
+		result := Tri(0)
+		for i, net := range x.podNets {
+			m := rangeHolds(p, net)
+			if i > 0 && m != result {
+				m = Maybe
+			}
+			if result = m; m == Maybe {
+				break
+			}
+		}
+		if result != Maybe {
+			return result, ""
+		}
+	} else if len(p.Except) == 0 && slices.ContainsFunc(p.CIDRs, whole) {
+		return Yes, ""
+	}
+	return Maybe, "the pod has no address yet, and whether it will be in the range is not known"
+}
+
+// rangeHolds says whether a peer's addresses hold a whole network, a part of it or nothing.
+func rangeHolds(p *Peer, net netip.Prefix) Tri {
+	in := triOf(len(p.CIDRs) == 0)
+	for _, c := range p.CIDRs {
+		in = either(in, holds(c, net))
+	}
+	for _, e := range p.Except {
+		switch holds(e, net) {
+		case Yes:
+			return No
+		case Maybe:
+			if in == Yes {
+				in = Maybe
+			}
+		}
+	}
+	return in
+}
+
+func holds(c, net netip.Prefix) Tri {
+	switch {
+	case !c.Overlaps(net):
+		return No
+	case c.Bits() <= net.Bits():
+		return Yes
+	}
+	return Maybe
+}
