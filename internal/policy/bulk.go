@@ -55,6 +55,12 @@ func (x *Index) NodeAt(ip netip.Addr) (string, bool) {
 // PodAt is the living pod that has an address of its own.
 func (x *Index) PodAt(ip netip.Addr) *model.Pod { return x.podByIP[ip.Unmap()] }
 
+// MayBePod says whether an address that no pod of the World has may still be a pod's.
+func (x *Index) MayBePod(ip netip.Addr) bool {
+	q := question{x: x, peerIP: ip}
+	return q.mayBePod()
+}
+
 // PodNets are the networks that pods have their addresses from, as far as is known.
 func (x *Index) PodNets() []netip.Prefix { return x.podNets }
 

@@ -19,7 +19,16 @@ func Compile(w *model.World, d Dialect) *Rules {
 	c.prepare()
 	tiers := []placed{{name: "networkpolicy", order: defaultOrder}}
 	c.networkPolicies(&tiers[0])
+	tiers = c.adminPolicies(tiers)
+	switch {
+	case d == Calico:
+		tiers = c.calicoPolicies(tiers)
+	case d == Cilium:
+		tiers = c.ciliumPolicies(tiers)
+	}
+	c.foreign()
 	c.rules.Tiers = arrange(tiers)
+	slices.SortFunc(c.rules.Ignored, func(a, b Ignored) int { return cmp.Compare(a.Ref, b.Ref) })
 	return c.rules
 }
 
@@ -28,6 +37,27 @@ type compiler struct {
 	w     *model.World
 	rules *Rules
 	split map[string]bool // names of ports that have different numbers on different pods
+	sets  []netSet        // Calico's network sets
+
+	dnsSeen bool // Cilium sees lookups
+}
+
+// foreign lists the policies of kinds that belong to another dataplane.
+func (c *compiler) foreign() {
+	if c.rules.Dialect != Calico {
+		for _, p := range c.w.Kube.CalicoPolicies {
+			if p != nil {
+				c.ignore(p.Ref, "only Calico carries it out, and policies are judged as "+c.rules.Dialect.String()+" does")
+			}
+		}
+	}
+	if c.rules.Dialect != Cilium {
+		for _, p := range c.w.Kube.CiliumPolicies {
+			if p != nil {
+				c.ignore(p.Ref, "only Cilium carries it out, and policies are judged as "+c.rules.Dialect.String()+" does")
+			}
+		}
+	}
 }
 
 // defaultOrder is the place of Calico's default tier among its tiers, where NetworkPolicy is.
@@ -182,12 +212,15 @@ func (c *compiler) port(p *model.PolicyPort, ingress bool) Port {
 }
 
 // protocol fills in the API's default.
-func protocol(p string) string { return strings.ToLower(cmp.Or(p, "tcp")) }
+func protocol(p string) string { return lower(cmp.Or(p, "tcp")) }
+
+func lower(s string) string { return strings.ToLower(s) }
 
 // prepare looks through the World once for what single rules depend on.
 func (c *compiler) prepare() {
 	numbers := map[string]uint16{}
 	c.split = map[string]bool{}
+	c.dnsSeen = c.rules.Dialect == Cilium && seesDNS(c.w)
 	for _, p := range c.w.Kube.Pods {
 		if p == nil || terminated(p) || p.HostNetwork {
 			continue
