@@ -141,7 +141,9 @@ func (d *daemon) writeEnv(ca *pki.CA, c *cluster.Cluster) error {
 	env := []home.Var{
 		{Name: "PODPATH_LAB", Value: d.home.Lab},
 		{Name: "KUBECONFIG", Value: c.Kubeconfig()},
-		{Name: "SSL_CERT_FILE", Value: bundle},
+		{Name: "SSL_CERT_FILE", Value: bundle}, // Go, OpenSSL
+		{Name: "CURL_CA_BUNDLE", Value: bundle},
+		{Name: "REQUESTS_CA_BUNDLE", Value: bundle}, // Python, and so az
 		{Name: home.PathVar, Value: d.bin + ":" + tools},
 	}
 	if c.HasProbe() {

@@ -180,6 +180,9 @@ func up(ctx context.Context, out io.Writer, h home.Home, t plan.Topology, quick 
 	if err := vacant(ctx, out, h); err != nil {
 		return err
 	}
+	if err := roomToWatch(t.Nodes); err != nil {
+		return exitError{3, err}
+	}
 	fmt.Fprintf(out, "lab %s: %s, %s, policy %s, kube-proxy %s, %d nodes\n", h.Lab, t.CNI, t.Outbound, t.Policy, t.KubeProxy, t.Nodes)
 	if err := h.Create(t); err != nil {
 		return err
