@@ -27,7 +27,7 @@ func (c *compiler) adminPolicies(tiers []placed) []placed {
 		p := &Policy{Ref: a.Ref, Kind: adminKinds[a.Ref.Kind()], Order: "priority " + strconv.Itoa(int(a.Priority))}
 		p.Subject = adminPods(&a.Subject)
 		p.Subject.Unknown = cmp.Or(p.Subject.Unknown, doubt)
-		p.Ingress, p.Egress = c.adminSide(a.Ingress, true), c.adminSide(a.Egress, false)
+		p.Ingress, p.Egress = c.adminSide(a.Ingress), c.adminSide(a.Egress)
 		o := ordered{Policy: p, order: float64(a.Priority)}
 		if c.rules.Dialect == Calico {
 			o.tie = string(a.Ref) // which takes them in order of their names
@@ -99,7 +99,7 @@ func adminPods(a *model.AdminPods) Selection {
 }
 
 // adminSide compiles one direction; without rules a policy says nothing about it.
-func (c *compiler) adminSide(rules []model.AdminRule, ingress bool) *Side {
+func (c *compiler) adminSide(rules []model.AdminRule) *Side {
 	if len(rules) == 0 {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (c *compiler) adminSide(rules []model.AdminRule, ingress bool) *Side {
 			r.Peers = append(r.Peers, adminPeer(&a.Peers[j]))
 		}
 		for j := range a.Ports {
-			p := c.port(&a.Ports[j], ingress)
+			p := c.port(&a.Ports[j])
 			p.Protocol = lower(a.Ports[j].Protocol)
 			r.Ports = append(r.Ports, p)
 		}

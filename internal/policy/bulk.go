@@ -36,7 +36,7 @@ func (x *Index) InNamespace(s *Selection, ns string) Tri {
 // known to happen: policies that were not read, or that nothing enforces.
 // selected says whether any policy selects the pod in the direction.
 func (x *Index) Weaken(v model.Verdict, ns string, selected bool) model.Verdict {
-	if _, missing := x.unread(ns); missing {
+	if x.Unread(ns) {
 		return model.Unknown
 	}
 	d := Decision{Verdict: v}
@@ -155,3 +155,14 @@ func holds(c, net netip.Prefix) Tri {
 	}
 	return Maybe
 }
+
+// Unread says whether nothing can be said about pods of a namespace: their
+// policies may be more than those in the World, or nobody knows which ones count.
+func (x *Index) Unread(ns string) bool {
+	_, missing := x.unread(ns)
+	return missing || x.ambiguous
+}
+
+// Masquerades says whether a refusal of what comes from a node's address is in
+// doubt, because the traffic of Services has it too.
+func (x *Index) Masquerades() bool { return x.dialect == NPM }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
@@ -127,7 +128,7 @@ func (c *compiler) ciliumPorts(r Rule, m *model.CiliumRule, ingress bool) []Rule
 		}
 		for _, one := range c.withPorts(r, []model.PolicyPort{p}, ingress) {
 			for j := range one.Ports {
-				one.Ports[j].Protocol = lower(p.Protocol)
+				one.Ports[j].Protocol = lower(p.Protocol) // where none is given, every one
 			}
 			if l7 := m.Ports[i].L7; l7 != "" {
 				one.Unknown = cmp.Or(one.Unknown, "on this port it allows only some of what is said ("+l7+" rules), which is not judged")
@@ -340,4 +341,36 @@ func withoutSources(s *model.Selector) *model.Selector {
 		out.Expressions = append(out.Expressions, e)
 	}
 	return out
+}
+
+// ciliumVersion is the agents' version, by their image: 17 is 1.17, 0 not known.
+// While an upgrade goes on it is the oldest.
+func ciliumVersion(w *model.World) int {
+	oldest := 0
+	for _, p := range w.Kube.Pods {
+		if p == nil || p.Owner.Kind() != "daemonset" || p.Owner.Name() != "cilium" {
+			continue
+		}
+		for i := range p.Containers {
+			if minor := imageMinor(p.Containers[i].Image); minor > 0 && (oldest == 0 || minor < oldest) {
+				oldest = minor
+			}
+		}
+	}
+	return oldest
+}
+
+// imageMinor reads REGISTRY/…/cilium:v1.17.2, with whatever follows.
+func imageMinor(image string) int {
+	name, tag, ok := strings.Cut(image[strings.LastIndexByte(image, '/')+1:], ":")
+	rest, ok2 := strings.CutPrefix(strings.TrimPrefix(tag, "v"), "1.")
+	if !ok || !ok2 || !strings.HasPrefix(name, "cilium") {
+		return 0
+	}
+	digits, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return n
 }

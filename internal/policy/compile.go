@@ -36,10 +36,12 @@ func Compile(w *model.World, d Dialect) *Rules {
 type compiler struct {
 	w     *model.World
 	rules *Rules
-	split map[string]bool // names of ports that have different numbers on different pods
+	split map[string]bool // "NS/tcp/NAME": the name means different numbers on different pods of the namespace; "/tcp/NAME": of the cluster
+	minor int             // Cilium's version: 17 is 1.17; 0: not known
 	sets  []netSet        // Calico's network sets
 
 	dnsSeen bool // Cilium sees lookups
+	windows bool // there are Windows nodes, and Azure NPM
 }
 
 // foreign lists the policies of kinds that belong to another dataplane.
@@ -112,23 +114,26 @@ func (c *compiler) networkPolicies(t *placed) {
 		p.Subject.Namespace = np.Namespace
 		p.Subject.Pods, p.Subject.Unknown = fromLabels(&np.PodSelector)
 		if np.Ingress {
-			p.Ingress = &Side{Rules: c.networkRules(np.IngressRules, np.Namespace, true), Isolates: true}
+			p.Ingress = &Side{Rules: c.networkRules(np.IngressRules, &p.Subject, true), Isolates: true}
 		}
 		if np.Egress {
-			p.Egress = &Side{Rules: c.networkRules(np.EgressRules, np.Namespace, false), Isolates: true}
+			p.Egress = &Side{Rules: c.networkRules(np.EgressRules, &p.Subject, false), Isolates: true}
 		}
 		t.policies = append(t.policies, ordered{Policy: p, order: 1000, tie: "knp.default." + np.Name + "/" + np.Namespace})
 	}
 }
 
-func (c *compiler) networkRules(rules []model.PolicyRule, ns string, ingress bool) []Rule {
+func (c *compiler) networkRules(rules []model.PolicyRule, subject *Selection, ingress bool) []Rule {
 	out := make([]Rule, 0, len(rules))
 	for i := range rules {
 		r := Rule{Index: i, Action: Allow, Unknown: rules[i].Unknown}
 		for j := range rules[i].Peers {
-			r.Peers = append(r.Peers, c.networkPeer(&rules[i].Peers[j], ns))
+			r.Peers = append(r.Peers, c.networkPeer(&rules[i].Peers[j], subject.Namespace))
 		}
-		out = append(out, c.withPorts(r, rules[i].Ports, ingress)...)
+		for _, one := range c.withPorts(r, rules[i].Ports, ingress) {
+			c.forWindows(&one, subject)
+			out = append(out, one)
+		}
 	}
 	return out
 }
@@ -176,12 +181,16 @@ func (c *compiler) withPorts(r Rule, ports []model.PolicyPort, ingress bool) []R
 	}
 	doubtful := r
 	for i := range ports {
-		p := c.port(&ports[i], ingress)
-		if c.rules.Dialect == Cilium && p.First != p.Last && p.Last != math.MaxUint16 {
-			sure, rest := p, p
-			sure.Last, rest.First = p.First, p.First+1
-			r.Ports, doubtful.Ports = append(r.Ports, sure), append(doubtful.Ports, rest)
-			continue
+		p := c.port(&ports[i])
+		if !ingress {
+			c.ambiguous(&p, r.Peers)
+		}
+		if c.rules.Dialect == Cilium && p.Name == "" && ports[i].EndPort != 0 && c.minor < rangesSince {
+			rest := p
+			p.Last = p.First
+			if rest.First++; c.minor == 0 && rest.First <= rest.Last {
+				doubtful.Ports = append(doubtful.Ports, rest)
+			}
 		}
 		r.Ports = append(r.Ports, p)
 	}
@@ -192,7 +201,11 @@ func (c *compiler) withPorts(r Rule, ports []model.PolicyPort, ingress bool) []R
 	return []Rule{r, doubtful}
 }
 
-func (c *compiler) port(p *model.PolicyPort, ingress bool) Port {
+// rangesSince is the version of Cilium (1.17) from which on it reads endPort;
+// earlier ones take the first port alone.
+const rangesSince = 17
+
+func (c *compiler) port(p *model.PolicyPort) Port {
 	out := Port{Protocol: protocol(p.Protocol), Last: math.MaxUint16}
 	if p.Port == "" {
 		return out
@@ -205,10 +218,24 @@ func (c *compiler) port(p *model.PolicyPort, ingress bool) Port {
 		return out
 	}
 	out.Name, out.Last = p.Port, 0
-	if c.rules.Dialect == Cilium && !ingress && c.split[out.Protocol+"/"+out.Name] {
-		out.Unknown = "port name " + p.Port + " means different numbers on different pods, which Cilium may drop"
-	}
 	return out
+}
+
+// ambiguous marks a named port of an egress rule that means different numbers on
+// the pods that the rule is about: Cilium may drop it (cilium#30003).
+func (c *compiler) ambiguous(p *Port, peers []Peer) {
+	if c.rules.Dialect != Cilium || p.Name == "" {
+		return
+	}
+	split := len(peers) == 0 && c.split["/"+p.Protocol+"/"+p.Name]
+	for i := range peers {
+		if peers[i].Kind == Pods {
+			split = split || c.split[peers[i].Pods.Namespace+"/"+p.Protocol+"/"+p.Name]
+		}
+	}
+	if split {
+		p.Unknown = "port name " + p.Name + " means different numbers on different pods, which Cilium may drop"
+	}
 }
 
 // protocol fills in the API's default.
@@ -218,21 +245,69 @@ func lower(s string) string { return strings.ToLower(s) }
 
 // prepare looks through the World once for what single rules depend on.
 func (c *compiler) prepare() {
+	if c.rules.Dialect == NPM {
+		for _, n := range c.w.Kube.Nodes {
+			c.windows = c.windows || n != nil && onWindows(n)
+		}
+	}
+	if c.rules.Dialect != Cilium {
+		return
+	}
+	c.dnsSeen = seesDNS(c.w)
+	c.minor = ciliumVersion(c.w)
 	numbers := map[string]uint16{}
 	c.split = map[string]bool{}
-	c.dnsSeen = c.rules.Dialect == Cilium && seesDNS(c.w)
 	for _, p := range c.w.Kube.Pods {
 		if p == nil || terminated(p) || p.HostNetwork {
 			continue
 		}
 		for i := range p.Containers {
 			for _, port := range p.Containers[i].Ports {
-				key := protocol(port.Protocol) + "/" + port.Name
-				if old, ok := numbers[key]; ok && old != port.Port {
-					c.split[key] = true
+				for _, ns := range []string{"", p.Namespace} {
+					key := ns + "/" + protocol(port.Protocol) + "/" + port.Name
+					if old, ok := numbers[key]; ok && old != port.Port {
+						c.split[key] = true
+					}
+					numbers[key] = port.Port
 				}
-				numbers[key] = port.Port
 			}
 		}
+	}
+}
+
+func onWindows(n *model.Node) bool { return n.Labels["kubernetes.io/os"] == "windows" }
+
+// forWindows marks what Azure NPM does not carry out on Windows nodes.
+// Source: https://learn.microsoft.com/azure/aks/use-network-policies
+func (c *compiler) forWindows(r *Rule, subject *Selection) {
+	if !c.windows {
+		return
+	}
+	negative := func(s *Selector) bool {
+		return slices.ContainsFunc(s.Reqs, func(r Requirement) bool { return r.Op == NotIn || r.Op == NotExists })
+	}
+	what := ""
+	for i := range r.Ports {
+		switch {
+		case r.Ports[i].Name != "":
+			what = "named ports"
+		case r.Ports[i].Protocol == "sctp":
+			what = "SCTP"
+		}
+	}
+	for i := range r.Peers {
+		p := &r.Peers[i]
+		switch {
+		case len(p.Except) > 0:
+			what = "except"
+		case negative(&p.Pods.Pods) || negative(&p.Pods.Namespaces):
+			what = "selectors that exclude"
+		}
+	}
+	if negative(&subject.Pods) {
+		what = "selectors that exclude"
+	}
+	if what != "" {
+		r.Windows = "Azure NPM does not carry out " + what + " on Windows nodes"
 	}
 }

@@ -49,7 +49,7 @@ func Detect(w *model.World) (Dialect, string) {
 	}
 	c := w.Azure.Cluster
 	if c == nil {
-		return Upstream, ""
+		return byKinds(w)
 	}
 	by := "networkPolicy " + c.NetworkPolicy + " of cluster " + c.Name
 	switch strings.ToLower(c.NetworkPolicy) {
@@ -64,6 +64,23 @@ func Detect(w *model.World) (Dialect, string) {
 		return Cilium, "networkDataplane cilium of cluster " + c.Name
 	}
 	return Upstream, ""
+}
+
+// byKinds tells the dialect from policies that only one dataplane carries out:
+// somebody wrote them to be carried out.
+func byKinds(w *model.World) (Dialect, string) {
+	switch calico, cilium := len(w.Kube.CalicoPolicies), len(w.Kube.CiliumPolicies); {
+	case calico > 0 && cilium == 0:
+		return Calico, "policies of Calico's own kinds"
+	case cilium > 0 && calico == 0:
+		return Cilium, "policies of Cilium's own kinds"
+	}
+	return Upstream, ""
+}
+
+// ambiguous says that policies of two dataplanes are there, and nothing tells which is.
+func ambiguous(w *model.World, engine string) bool {
+	return engine == "" && len(w.Kube.CalicoPolicies) > 0 && len(w.Kube.CiliumPolicies) > 0
 }
 
 // workloadRefs are the DaemonSets that are known: read themselves, or as owners of pods.
@@ -137,6 +154,9 @@ func (x *Index) implicit(pod *model.Pod, f model.Flow, ingress bool) (Tri, strin
 	if ingress {
 		peer = f.Src.Unmap()
 	}
+	if f.From != "" && f.From == f.To {
+		return Maybe, fmt.Sprintf("%s talks to itself: whether policies apply differs between dataplanes", pod.Ref())
+	}
 	if !peer.IsValid() {
 		return No, ""
 	}
@@ -154,4 +174,18 @@ func (x *Index) implicit(pod *model.Pod, f model.Flow, ingress bool) (Tri, strin
 		return Yes, fmt.Sprintf("it goes to the pod's own node %s: Azure NPM always allows that", node)
 	}
 	return No, ""
+}
+
+// masqueraded takes a refusal of NPM back that is about Service traffic: what
+// comes through another node's NodePort or load balancer, with that node's
+// address, is not subject to ingress policies there.
+// Source: https://learn.microsoft.com/azure/aks/azure-cni-powered-by-cilium
+func (x *Index) masqueraded(d Decision, f model.Flow, ingress bool) Decision {
+	_, node := x.nodeOf[f.Src.Unmap()]
+	if d.Verdict != model.Drop || x.dialect != NPM || !ingress || !node || f.From.Kind() == "node" {
+		return d
+	}
+	d.Trail = append(d.Trail, d.Reason)
+	d.Verdict, d.Reason = model.Unknown, "it comes from a node's address: Azure NPM does not apply ingress policies to what a Service (externalTrafficPolicy Cluster) sends on from there, but to the node's own connections"
+	return d
 }

@@ -209,7 +209,7 @@ func (q *question) mayBeNode() bool {
 
 func (q *question) onWindows() bool {
 	n := q.x.nodes[q.pod.Node]
-	return n != nil && n.Labels["kubernetes.io/os"] == "windows"
+	return n != nil && onWindows(n)
 }
 
 // anyOf says whether a side of the flow is any of the peers: the pod that is
@@ -317,7 +317,7 @@ func (q *question) beyond(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) 
 		return No, ""
 	}
 	if q.mayBePod() {
-		return Maybe, fmt.Sprintf("%s may be a pod, which Cilium does not match by address", ip)
+		return Maybe, fmt.Sprintf("%s may be a pod, which such a rule does not match by address", ip)
 	}
 	return Yes, ""
 }
@@ -357,6 +357,27 @@ func inRange(p *Peer, ip netip.Addr) (Tri, string) {
 		return No, ""
 	}
 	return triOf(!slices.ContainsFunc(p.Except, func(c netip.Prefix) bool { return c.Contains(ip) })), ""
+}
+
+// podInRange judges a pod that has no address yet: by all addresses that pods get.
+func (x *Index) podInRange(p *Peer) (Tri, string) {
+	within := func(list []netip.Prefix, net netip.Prefix) bool {
+		return slices.ContainsFunc(list, func(c netip.Prefix) bool { return c.Bits() <= net.Bits() && c.Contains(net.Addr()) })
+	}
+	apart := func(list []netip.Prefix, net netip.Prefix) bool { return !slices.ContainsFunc(list, net.Overlaps) }
+	whole := len(p.CIDRs) == 0 || slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return c.Bits() == 0 })
+	all, none := len(x.podNets) > 0, len(x.podNets) > 0
+	for _, net := range x.podNets {
+		all = all && (len(p.CIDRs) == 0 || within(p.CIDRs, net)) && apart(p.Except, net)
+		none = none && (len(p.CIDRs) > 0 && apart(p.CIDRs, net) || within(p.Except, net))
+	}
+	switch {
+	case whole && len(p.Except) == 0, all:
+		return Yes, ""
+	case none:
+		return No, ""
+	}
+	return Maybe, "the pod has no address yet, and which one it will get is not known"
 }
 
 func somewhere(p *Peer) (Tri, string) {

@@ -42,6 +42,8 @@ type Index struct {
 	enforced enforcement
 	engine   string // what the last two were told from
 
+	ambiguous bool // there are policies of more than one dataplane
+
 	own   map[string][]*filed // policies that are for pods of one namespace, by it
 	wide  []*filed            // the others
 	byNS  sync.Map            // namespace → *nsPolicies, made when first asked for
@@ -72,6 +74,7 @@ func Build(w *model.World) *Index {
 	x := BuildAs(w, d)
 	x.rules.Engine = engine
 	x.enforced, x.engine = enforcementOf(w, engine)
+	x.ambiguous = ambiguous(w, engine)
 	return x
 }
 
@@ -224,6 +227,11 @@ func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
 		d.Reason = fmt.Sprintf("%s uses the host network: NetworkPolicy does not apply to it", pod.Ref())
 		return d
 	}
+	if x.ambiguous {
+		d.Verdict = model.Unknown
+		d.Reason = "there are policies of Calico's and of Cilium's own kinds, and nothing says which of the two carries policies out"
+		return d
+	}
 	if gap, missing := x.unread(pod.Namespace); missing {
 		d.Verdict, d.Gaps = model.Unknown, []model.Gap{gap}
 		d.Reason = fmt.Sprintf("the NetworkPolicies of namespace %s were not read", pod.Namespace)
@@ -241,7 +249,7 @@ func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
 		}
 		return d
 	}
-	return x.uncovered(x.enforce(x.judge(pod, f, ingress, policies)))
+	return x.uncovered(x.masqueraded(x.enforce(x.judge(pod, f, ingress, policies)), f, ingress))
 }
 
 // unread says whether the policies of a namespace may be more than those in the World.
