@@ -229,7 +229,7 @@ func (c *compiler) calicoRules(rules []model.CalicoRule, ns string, ingress bool
 		if !ingress {
 			peer, self = self, peer
 		}
-		r.Peers, r.Self = c.entityPeers(peer, ns, m.IPVersion), c.entityPeers(self, ns, m.IPVersion)
+		r.Peers, r.Self = c.entityPeers(peer, ns, m.IPVersion), c.entityPeers(self, ns, 0)
 		c.calicoPorts(&r, m)
 		if m.HTTP {
 			r.Unknown = cmp.Or(r.Unknown, "it allows only some HTTP requests, which is not judged")

@@ -10,6 +10,7 @@ import (
 // outcome is one way in which a flow may end at a pod, and the line that leads there.
 type outcome struct {
 	reached  bool
+	sure     bool // by a line that matches for certain
 	by       *filed
 	rule     *Rule // nil: the refusal at a tier's end
 	tier     int
@@ -95,10 +96,10 @@ func (v *verdict) policy(s *selected, of []selected) (sure, passes bool) {
 			v.doubtful(s.filed, "rule "+strconv.Itoa(r.Index+1)+" of "+string(s.Ref)+": "+reason)
 		}
 		if r.Action == Allow || r.Action == Unsure {
-			v.allow.set(s.filed, r, of)
+			v.allow.set(s.filed, r, of, m)
 		}
 		if r.Action == Deny || r.Action == Unsure {
-			v.deny.set(s.filed, r, of)
+			v.deny.set(s.filed, r, of, m)
 		}
 		if r.Action == Next || r.Action == Unsure {
 			passes = true
@@ -133,9 +134,9 @@ func (v *verdict) doubtful(f *filed, why string) {
 	}
 }
 
-func (o *outcome) set(f *filed, r *Rule, of []selected) {
-	if !o.reached {
-		*o = outcome{reached: true, by: f, rule: r, tier: f.tier, policies: of}
+func (o *outcome) set(f *filed, r *Rule, of []selected, m Tri) {
+	if !o.reached || !o.sure && m == Yes {
+		*o = outcome{reached: true, sure: m == Yes, by: f, rule: r, tier: f.tier, policies: of}
 	}
 }
 
