@@ -4,6 +4,7 @@
 package examine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,7 +71,13 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 		return nil, err
 	}
 	o.Progress("reading the cluster")
-	from, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host}, &c.Question, &c.World)
+	reading := kube.Options{Namespace: o.Namespace, Server: o.Config.Host}
+	if o.Timeout > 0 { // a limit that strikes first is the one to be told
+		reading.CallTimeout = min(o.Timeout, kube.DefaultCallTimeout)
+		o.Azure.CallTimeout = min(o.Timeout, cmp.Or(o.Azure.CallTimeout, azure.DefaultCallTimeout))
+		o.Azure.Timeout = min(o.Timeout, cmp.Or(o.Azure.Timeout, azure.DefaultTimeout))
+	}
+	from, err := kube.Collect(ctx, o.Kube, reading, &c.Question, &c.World)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -142,6 +143,24 @@ func TestServicePrincipal(t *testing.T) {
 				t.Errorf("gaps: %s", gapText(w))
 			}
 		})
+	}
+}
+
+func TestAuthorityUnavailable(t *testing.T) {
+	f := newCloud(t)
+	authority(t, f)
+	f.fail("/tenant/oauth2/v2.0/token", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	named := f.env(t)
+	values := map[string]string{"AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "app", "AZURE_CLIENT_SECRET": "right"}
+	for key, val := range values {
+		t.Setenv(key, val)
+	}
+	w := collectInto(t, f, f.world(), func(o *Options) {
+		o.Credential = nil
+		o.Env = func(key string) string { return cmp.Or(named(key), values[key]) }
+	})
+	if got := gapText(w); !strings.Contains(got, "503 Service Unavailable") || strings.Contains(got, "az login") {
+		t.Errorf("gaps: %s", got)
 	}
 }
 

@@ -19,6 +19,12 @@ import (
 	"github.com/podpath/podpath/internal/model"
 )
 
+// How long Azure may take where Options say nothing.
+const (
+	DefaultCallTimeout = 10 * time.Second // one call with its retries
+	DefaultTimeout     = 20 * time.Second // everything
+)
+
 // Options say where to look and how long. The zero value finds everything from
 // the environment and from the cluster's own nodes.
 type Options struct {
@@ -43,10 +49,10 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.CallTimeout == 0 {
-		o.CallTimeout = 10 * time.Second
+		o.CallTimeout = DefaultCallTimeout
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 20 * time.Second
+		o.Timeout = DefaultTimeout
 	}
 	if o.Env == nil {
 		o.Env = os.Getenv
@@ -123,7 +129,12 @@ func (c *collector) connect(ctx context.Context) bool {
 			return false
 		}
 	}
-	if err := firstToken(ctx, c.o, cred, cloud); err != nil {
+	err = firstToken(ctx, c.o, cred, cloud)
+	if status := unavailable(err); status != "" {
+		c.gap(model.Gap{What: "Azure", Reason: "no token: " + host(cloud.Authority) + " answers " + status + " to everyone; try again later"})
+		return false
+	}
+	if err != nil {
 		c.gap(model.Gap{What: "Azure", Reason: "no token from " + host(cloud.Authority) + ": " + refusal(err), Permission: "a credential that " + host(cloud.Authority) + " accepts (az login, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET)"})
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os/exec"
 	"strings"
 	"time"
@@ -86,6 +87,17 @@ func firstToken(ctx context.Context, o Options, cred azcore.TokenCredential, c C
 		return fmt.Errorf("timed out after %s", o.CallTimeout)
 	}
 	return ctx.Err()
+}
+
+// unavailable is the status with which the token service failed by itself, which
+// says nothing about the credential; "" for any other error.
+func unavailable(err error) string {
+	var failed *azidentity.AuthenticationFailedError
+	if errors.As(err, &failed) && failed.RawResponse != nil && failed.RawResponse.StatusCode >= 500 {
+		code := failed.RawResponse.StatusCode
+		return fmt.Sprintf("%d %s", code, http.StatusText(code))
+	}
+	return ""
 }
 
 // refusal is why a token was not given, in one line: the authority's own words

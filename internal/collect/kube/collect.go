@@ -17,6 +17,9 @@ import (
 	"github.com/podpath/podpath/internal/model"
 )
 
+// DefaultCallTimeout is how long one call may take where Options say nothing.
+const DefaultCallTimeout = 5 * time.Second
+
 // Options say how to read.
 type Options struct {
 	Namespace   string        // of names that have none; "" means default
@@ -96,6 +99,9 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	}
 
 	near := namespacesOf(q, found, o)
+	if ns := r.noNamespace(ctx, q.To.Host); ns != "" && !slices.Contains(namespacesOf(&model.Question{From: q.From}, found, o), ns) {
+		near = slices.DeleteFunc(near, func(n string) bool { return n == ns })
+	}
 	var work sync.WaitGroup
 	work.Go(func() { r.version(ctx) })
 	work.Go(func() { r.namespaces(ctx, near) })
@@ -216,6 +222,33 @@ func serviceNames(host, namespace string) []model.Ref {
 		return []model.Ref{model.NewRef("service", parts[1], parts[0])}
 	}
 	return nil
+}
+
+// noNamespace is the second word of a host of two, where it is no namespace:
+// api.example is a host of the internet unless the cluster has a namespace
+// "example". Where that must not be looked up, a Service that may be read there
+// is the other proof; without either nothing of that namespace is asked for, as
+// each read would only be refused.
+func (r *reader) noNamespace(ctx context.Context, host string) string {
+	names := serviceNames(host, "")
+	if len(names) == 0 || strings.Contains(host, ".svc") || names[0].Part(0) == "" {
+		return ""
+	}
+	service, ns := names[0].Name(), names[0].Part(0)
+	err := r.call(ctx, func(ctx context.Context) error {
+		_, err := r.cs.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
+		return err
+	})
+	if apierrors.IsForbidden(err) {
+		err = r.call(ctx, func(ctx context.Context) error {
+			_, err := r.cs.CoreV1().Services(ns).Get(ctx, service, metav1.GetOptions{})
+			return err
+		})
+	}
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return ns
+	}
+	return ""
 }
 
 // inCluster finds who a host name or an address means inside the cluster.

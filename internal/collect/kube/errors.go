@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -73,6 +74,10 @@ type UnreachableError struct {
 }
 
 func (e *UnreachableError) Error() string {
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(e.Err, &untrusted) {
+		return fmt.Sprintf("the certificate of the API server%s is not accepted (%s): is certificate-authority-data of this context the cluster's, and does nothing on the way (a proxy that opens TLS) answer in its place?", at(e.Server), brief(untrusted.Err))
+	}
 	return fmt.Sprintf("the API server%s does not answer (%s): is the context right, does the cluster run, and for a private cluster, are you in its network?", at(e.Server), brief(e.Err))
 }
 

@@ -33,7 +33,7 @@ type reader struct {
 
 func newReader(cs kubernetes.Interface, w *model.World, o Options) *reader {
 	if o.CallTimeout == 0 {
-		o.CallTimeout = 5 * time.Second
+		o.CallTimeout = DefaultCallTimeout
 	}
 	if o.Server == "" {
 		o.Server = w.Kube.Server

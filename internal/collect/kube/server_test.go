@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -242,6 +244,54 @@ func TestNothingCanBeSaid(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(started), err)
 		}
 	})
+}
+
+func TestUntrustedServer(t *testing.T) {
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(s.Close)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	_, _, err := (&apiServer{Server: s}).collect(t, Options{})
+	if err == nil || !strings.Contains(err.Error(), "certificate-authority-data") || strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestHostOfTwoWords: status.example is asked for inside the cluster only where it can be a Service.
+func TestHostOfTwoWords(t *testing.T) {
+	refused := func(w http.ResponseWriter, _ *http.Request) { status(w, 403, "Forbidden") }
+	for _, test := range []struct {
+		name    string
+		answers map[string]http.HandlerFunc
+		reads   bool
+	}{
+		{"no such namespace", map[string]http.HandlerFunc{
+			"/api/v1/namespaces/example": func(w http.ResponseWriter, _ *http.Request) { status(w, 404, "NotFound") },
+		}, false},
+		{"everything refused", map[string]http.HandlerFunc{
+			"/api/v1/namespaces/example": refused, "/api/v1/namespaces/example/services/x": refused,
+		}, false},
+		{"a Service", map[string]http.HandlerFunc{
+			"/api/v1/namespaces/example":            refused,
+			"/api/v1/namespaces/example/services/x": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"kind":"Service","apiVersion":"v1"}`) },
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newAPIServer(t)
+			refusedList := func(w http.ResponseWriter, _ *http.Request) { status(w, 403, "Forbidden") }
+			s.answers["/apis/apps/v1/deployments"] = refusedList // so that namespaces are read one by one
+			asked := false
+			s.answers["/apis/apps/v1/namespaces/example/deployments"] = func(w http.ResponseWriter, _ *http.Request) {
+				asked = true
+				fmt.Fprint(w, `{"kind":"DeploymentList","apiVersion":"apps/v1","items":[]}`)
+			}
+			for path, answer := range test.answers {
+				s.answers[path] = answer
+			}
+			if _, _, err := s.collect(t, Options{}); err != nil || asked != test.reads {
+				t.Errorf("asked for the namespace's deployments: %v, %v", asked, err)
+			}
+		})
+	}
 }
 
 func TestConnect(t *testing.T) {
