@@ -115,7 +115,10 @@ func pickCloud(ctx context.Context, o Options) (Cloud, error) {
 		return c, nil
 	}
 	if file != "" {
-		return fromFile(file)
+		c, err := fromFile(file)
+		if err != nil || o.Cloud == "" || strings.EqualFold(o.Cloud, c.Name) || strings.EqualFold(o.Cloud, "AZURESTACKCLOUD") {
+			return c, err
+		} // a cloud of another name was asked for
 	}
 	if c, ok, err := cliCloud(o, name); ok || err != nil {
 		return c, err

@@ -55,6 +55,7 @@ func TestFindCloud(t *testing.T) {
 		{"the CLI in government", Options{}, map[string]string{"AZURE_CONFIG_DIR": government}, "https://management.usgovcloudapi.net https://management.core.usgovcloudapi.net/ https://login.microsoftonline.us/"},
 		{"the CLI's cloud is gone", Options{}, map[string]string{"AZURE_CONFIG_DIR": lost}, `the az CLI is set to the cloud "Gone"`},
 		{"unknown", Options{Cloud: "Nimbus"}, nil, `the Azure cloud "Nimbus" is not known`},
+		{"another name than the file's", Options{Cloud: "Nimbus"}, map[string]string{"AZURE_ENVIRONMENT": "AZURESTACKCLOUD", "AZURE_ENVIRONMENT_FILEPATH": file}, `the Azure cloud "Nimbus" is not known`},
 		{"stack without file", Options{}, map[string]string{"AZURE_ENVIRONMENT": "AzureStackCloud"}, "AZURE_ENVIRONMENT_FILEPATH names no file"},
 		{"half a file", Options{}, map[string]string{"AZURE_ENVIRONMENT_FILEPATH": half}, "resourceManagerEndpoint and activeDirectoryEndpoint are both needed"},
 		{"broken file", Options{}, map[string]string{"AZURE_ENVIRONMENT_FILEPATH": broken}, "broken.json: unexpected end of JSON input"},

@@ -107,7 +107,7 @@ func (c *collector) findCluster(ctx context.Context) bool {
 		return true
 	case err == nil:
 		// Machines on Azure whose cluster is not AKS: everything but the cluster can still be read.
-		c.gap(model.Gap{What: "managed cluster", Reason: fmt.Sprintf("no AKS cluster in subscription %s has the node resource group %s", c.where.sub, c.where.nodeGroup)})
+		c.gap(model.Gap{What: "managed cluster", Reason: fmt.Sprintf("no AKS cluster in %s has the node resource group %s", scopeInWords(scope), c.where.nodeGroup)})
 		return true
 	}
 	if c.over(err, scope) {
@@ -115,6 +115,9 @@ func (c *collector) findCluster(ctx context.Context) bool {
 	}
 	// Not allowed to look around, or the list failed: perhaps the cluster itself can be read by the name in MC_GROUP_NAME_LOCATION.
 	for _, guess := range guesses(c.where.nodeGroup) {
+		if c.o.ResourceGroup != "" && !strings.EqualFold(guess[0], c.o.ResourceGroup) || c.o.Cluster != "" && !strings.EqualFold(guess[1], c.o.Cluster) {
+			continue // another one was named
+		}
 		id := sub + "/resourceGroups/" + guess[0] + "/providers/" + clusterType + "/" + guess[1]
 		x, guessed := value{}, error(nil)
 		guessed = c.call(ctx, func() (err error) {
@@ -131,6 +134,15 @@ func (c *collector) findCluster(ctx context.Context) bool {
 	}
 	c.failed("cluster", scope, clusterType, err)
 	return true
+}
+
+// scopeInWords is a subscription or a resource group in words.
+func scopeInWords(scope string) string {
+	parts := strings.Split(strings.Trim(scope, "/"), "/")
+	if len(parts) >= 4 {
+		return "resource group " + parts[3]
+	}
+	return "subscription " + parts[1]
 }
 
 func (c *collector) readCluster(ctx context.Context, id string) bool {

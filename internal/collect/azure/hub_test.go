@@ -116,3 +116,14 @@ func TestNobodyNamesTheSubscription(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A resource group that was named is not passed over in favour of a guess.
+func TestNamedGroupIsNotThere(t *testing.T) {
+	f := newCloud(t)
+	missing := answer(404, `{"error":{"code":"ResourceGroupNotFound","message":"Resource group 'nosuch' could not be found."}}`)
+	f.fail("/subscriptions/"+testSub+"/resourceGroups/nosuch/providers/Microsoft.ContainerService/managedClusters", missing)
+	w := collectInto(t, f, f.world(), func(o *Options) { o.ResourceGroup = "nosuch" })
+	if w.Azure.Cluster != nil || !strings.Contains(gapText(w), "nosuch") {
+		t.Errorf("cluster %+v, gaps:\n%s", w.Azure.Cluster, gapText(w))
+	}
+}
