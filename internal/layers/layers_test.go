@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"internal/trace":         {"internal/model", "internal/policy", "internal/trace"},
 	"internal/diagnose":      {"internal/model", "internal/trace", "internal/policy", "internal/diagnose"},
 	"internal/probe":         {"internal/model", "internal/probe", "internal/collect/node"},
-	"internal/collect/kube":  {"internal/model"},
+	"internal/collect/kube":  {"internal/model", "internal/policy"},
 	"internal/collect/azure": {"internal/model"},
 	"internal/collect/node":  {"internal/model"},
 	"internal/vantage":       {"internal/model", "internal/probe"},

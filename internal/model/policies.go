@@ -61,6 +61,17 @@ type CalicoPolicy struct {
 	Unknown                string       `json:"unknown,omitempty"`
 }
 
+// AsksForAccounts says whether the policy chooses by labels of service accounts.
+func (p *CalicoPolicy) AsksForAccounts() bool {
+	asks := p.ServiceAccountSelector != ""
+	for _, rules := range [][]CalicoRule{p.IngressRules, p.EgressRules} {
+		for i := range rules {
+			asks = asks || rules[i].Source.ServiceAccountSelector != "" || rules[i].Destination.ServiceAccountSelector != ""
+		}
+	}
+	return asks
+}
+
 // CalicoRule is one rule of a CalicoPolicy.
 type CalicoRule struct {
 	Action      string       `json:"action"`             // Allow, Deny, Pass, Log

@@ -76,8 +76,9 @@ func (c *compiler) adminSupport(kind string) (doubt, ignored string) {
 		// Calico makes the tier of a kind when it knows the kind: 3.29 to 3.31 those of
 		// AdminNetworkPolicy, from 3.32 on those of ClusterNetworkPolicy.
 		tier := map[string]string{"adminnetworkpolicy": "adminnetworkpolicy", "baselineadminnetworkpolicy": "baselineadminnetworkpolicy", "clusternetworkpolicy": "kube-admin"}[kind]
+		// A directory of manifests has no tiers, and is about what will be carried out.
 		tiers := c.w.Kube.CalicoTiers
-		if tiers[tier] != nil || len(tiers) == 0 && !c.w.Read["tier"] {
+		if tiers[tier] != nil || len(tiers) == 0 && (!c.w.Read["tier"] || c.w.Kube.Server == "") {
 			return "", ""
 		}
 		return "", "this Calico has no tier " + tier + ", so it does not carry out " + name

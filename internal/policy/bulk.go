@@ -43,7 +43,7 @@ func (x *Index) Weaken(v model.Verdict, ns string, selected bool) model.Verdict 
 	if selected {
 		d = x.enforce(d)
 	}
-	return x.uncovered(d).Verdict
+	return x.uncovered(d, ns).Verdict
 }
 
 // NodeAt is the node that has an address.
@@ -166,3 +166,9 @@ func (x *Index) Unread(ns string) bool {
 // Masquerades says whether a refusal of what comes from a node's address is in
 // doubt, because the traffic of Services has it too.
 func (x *Index) Masquerades() bool { return x.dialect == NPM }
+
+// NewSelection chooses pods as a peer of a NetworkPolicy does: by the selectors
+// of namespaces (nil: the namespace alone) and of pods (nil: all).
+func NewSelection(namespace string, namespaces, pods *model.Selector) Selection {
+	return selection(namespace, namespaces, pods)
+}

@@ -10,6 +10,7 @@ import (
 type Kind struct {
 	Kind     string // as in Ref: "adminnetworkpolicy"
 	Resource string // "adminnetworkpolicies.policy.networking.k8s.io"
+	InSpaces bool   // its objects live in namespaces
 	family   family
 }
 
@@ -24,29 +25,43 @@ const (
 // Kinds are the custom resources that policies are made of, as RBAC names them.
 // The ones of Calico are served under two groups; either will do.
 var Kinds = []Kind{
-	{"adminnetworkpolicy", "adminnetworkpolicies.policy.networking.k8s.io", admin},
-	{"baselineadminnetworkpolicy", "baselineadminnetworkpolicies.policy.networking.k8s.io", admin},
-	{"clusternetworkpolicy", "clusternetworkpolicies.policy.networking.k8s.io", admin},
-	{"caliconetworkpolicy", "networkpolicies.crd.projectcalico.org", calico},
-	{"globalnetworkpolicy", "globalnetworkpolicies.crd.projectcalico.org", calico},
-	{"networkset", "networksets.crd.projectcalico.org", calico},
-	{"globalnetworkset", "globalnetworksets.crd.projectcalico.org", calico},
-	{"tier", "tiers.crd.projectcalico.org", calico},
-	{"ciliumnetworkpolicy", "ciliumnetworkpolicies.cilium.io", cilium},
-	{"ciliumclusterwidenetworkpolicy", "ciliumclusterwidenetworkpolicies.cilium.io", cilium},
+	{"adminnetworkpolicy", "adminnetworkpolicies.policy.networking.k8s.io", false, admin},
+	{"baselineadminnetworkpolicy", "baselineadminnetworkpolicies.policy.networking.k8s.io", false, admin},
+	{"clusternetworkpolicy", "clusternetworkpolicies.policy.networking.k8s.io", false, admin},
+	{"caliconetworkpolicy", "networkpolicies.crd.projectcalico.org", true, calico},
+	{"globalnetworkpolicy", "globalnetworkpolicies.crd.projectcalico.org", false, calico},
+	{"networkset", "networksets.crd.projectcalico.org", true, calico},
+	{"globalnetworkset", "globalnetworksets.crd.projectcalico.org", false, calico},
+	{"tier", "tiers.crd.projectcalico.org", false, calico},
+	{"ciliumnetworkpolicy", "ciliumnetworkpolicies.cilium.io", true, cilium},
+	{"ciliumclusterwidenetworkpolicy", "ciliumclusterwidenetworkpolicies.cilium.io", false, cilium},
 }
+
+// Resources are the names and groups under which the kind may be served, the one to read first.
+func (k *Kind) Resources() [][2]string {
+	name, group, _ := strings.Cut(k.Resource, ".")
+	out := [][2]string{{name, group}}
+	if k.family == calico { // the aggregated API server of Calico serves the same objects
+		out = append(out, [2]string{name, strings.TrimPrefix(group, "crd.")})
+	}
+	return out
+}
+
+// Discovery is the Ref of a gap that says: which kinds of policies there are could not be read.
+const Discovery model.Ref = "apigroup"
 
 // unreadKind is the kind whose list a gap is about, "" when it is none of Kinds.
 func unreadKind(g model.Gap) string {
+	if g.Ref == Discovery {
+		return "clusternetworkpolicy" // it could be any kind, and this one most dataplanes would carry out
+	}
 	text := g.What + "\n" + g.Permission
 	for i := range Kinds {
 		k := &Kinds[i]
-		if g.Ref.Kind() == k.Kind || strings.Contains(text, k.Resource) {
-			return k.Kind
-		}
-		// The same kind as the aggregated API server of Calico serves it.
-		if k.family == calico && strings.Contains(text, strings.Replace(k.Resource, ".crd.", ".", 1)) {
-			return k.Kind
+		for _, as := range k.Resources() {
+			if g.Ref.Kind() == k.Kind || strings.Contains(text, as[0]+"."+as[1]) {
+				return k.Kind
+			}
 		}
 	}
 	return ""

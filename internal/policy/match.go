@@ -359,27 +359,6 @@ func inRange(p *Peer, ip netip.Addr) (Tri, string) {
 	return triOf(!slices.ContainsFunc(p.Except, func(c netip.Prefix) bool { return c.Contains(ip) })), ""
 }
 
-// podInRange judges a pod that has no address yet: by all addresses that pods get.
-func (x *Index) podInRange(p *Peer) (Tri, string) {
-	within := func(list []netip.Prefix, net netip.Prefix) bool {
-		return slices.ContainsFunc(list, func(c netip.Prefix) bool { return c.Bits() <= net.Bits() && c.Contains(net.Addr()) })
-	}
-	apart := func(list []netip.Prefix, net netip.Prefix) bool { return !slices.ContainsFunc(list, net.Overlaps) }
-	whole := len(p.CIDRs) == 0 || slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return c.Bits() == 0 })
-	all, none := len(x.podNets) > 0, len(x.podNets) > 0
-	for _, net := range x.podNets {
-		all = all && (len(p.CIDRs) == 0 || within(p.CIDRs, net)) && apart(p.Except, net)
-		none = none && (len(p.CIDRs) > 0 && apart(p.CIDRs, net) || within(p.Except, net))
-	}
-	switch {
-	case whole && len(p.Except) == 0, all:
-		return Yes, ""
-	case none:
-		return No, ""
-	}
-	return Maybe, "the pod has no address yet, and which one it will get is not known"
-}
-
 func somewhere(p *Peer) (Tri, string) {
 	public := func(c netip.Prefix) bool { return !c.Addr().IsPrivate() }
 	all := len(p.CIDRs) == 0 || slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return c.Bits() == 0 })

@@ -240,7 +240,7 @@ func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
 	policies := x.selecting(pod, ingress)
 	if len(policies) == 0 {
 		d.Reason = fmt.Sprintf("no NetworkPolicy selects %s for %s", pod.Ref(), direction(ingress))
-		return x.uncovered(d)
+		return x.uncovered(d, pod.Namespace)
 	}
 	if ok, why := x.implicit(pod, f, ingress); ok != No {
 		d.Reason = why
@@ -249,7 +249,7 @@ func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
 		}
 		return d
 	}
-	return x.uncovered(x.masqueraded(x.enforce(x.judge(pod, f, ingress, policies)), f, ingress))
+	return x.uncovered(x.masqueraded(x.enforce(x.judge(pod, f, ingress, policies)), f, ingress), pod.Namespace)
 }
 
 // unread says whether the policies of a namespace may be more than those in the World.
@@ -276,26 +276,28 @@ func about(g model.Gap, ns string) bool {
 		return of == "" || of == ns
 	}
 	text := strings.ToLower(g.What + "\n" + g.Permission)
-	if g.Ref != "" || !strings.Contains(text, "networkpolicies.networking.k8s.io") && !strings.HasPrefix(text, "networkpolic") {
-		return false
-	}
-	if _, of, ok := strings.Cut(text, "in namespace "); ok {
-		of, _, _ = strings.Cut(of, "\n")
-		return strings.TrimSpace(of) == strings.ToLower(ns)
-	}
-	return true
+	builtIn := strings.Contains(text, "networkpolicies.networking.k8s.io") ||
+		strings.HasPrefix(text, "networkpolicies ") || strings.HasPrefix(text, "networkpolicies\n") || strings.HasPrefix(text, "networkpolicy ")
+	return g.Ref == "" && builtIn && concerns(text, ns)
+}
+
+// concerns says whether the text of a gap is about a namespace, or about all.
+func concerns(text, ns string) bool {
+	_, of, ok := strings.Cut(strings.ToLower(text), "in namespace ")
+	of, _, _ = strings.Cut(of, "\n")
+	return !ok || strings.TrimSpace(of) == strings.ToLower(ns)
 }
 
 // uncovered takes a Pass back when policies of a kind that the dataplane carries
 // out exist and could not be read: one of them may refuse it. A refusal stands:
 // only an admin tier could lift it, and that is said.
-func (x *Index) uncovered(d Decision) Decision {
+func (x *Index) uncovered(d Decision, ns string) Decision {
 	if d.Verdict != model.Pass && d.Verdict != model.Drop {
 		return d
 	}
 	for _, g := range x.w.Gaps {
 		kind := unreadKind(g)
-		if kind == "" || !carriesOut(x.dialect, kind) || d.Verdict == model.Drop && !overrides(kind) {
+		if kind == "" || !concerns(g.What+"\n"+g.Permission, ns) || !carriesOut(x.dialect, kind) || d.Verdict == model.Drop && !overrides(kind) {
 			continue
 		}
 		d.Gaps = append(d.Gaps, g)

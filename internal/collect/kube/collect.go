@@ -108,6 +108,7 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	work.Go(func() { r.nodes(ctx, found) })
 	work.Go(func() { r.pods(ctx, near, found, q.To.Addr) })
 	work.Go(func() { around(ctx, r, policies, near, r.listPolicies, r.keepPolicies) })
+	work.Go(func() { r.customPolicies(ctx, near) })
 	work.Go(func() { r.services(ctx, near, q.To.Addr) })
 	work.Go(func() { around(ctx, r, slices_, near, r.listSlices, r.keepSlices) })
 	work.Go(func() { around(ctx, r, deployments, near, r.listDeployments, r.keepDeployments) })

@@ -110,12 +110,13 @@ var (
 	events       = resource{"event", "events"}
 )
 
-// plural is the resource without its group.
+// plural is the resource without its group; with it where the group is none of
+// Kubernetes' own, as other groups use the same words.
 func (x resource) plural() string {
-	for i := range len(x.name) {
-		if x.name[i] == '.' {
-			return x.name[:i]
-		}
+	name, group, _ := strings.Cut(x.name, ".")
+	switch group {
+	case "", "apps", "batch", "networking.k8s.io", "discovery.k8s.io":
+		return name
 	}
 	return x.name
 }
