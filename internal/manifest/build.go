@@ -3,11 +3,13 @@ package manifest
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/policy/decode"
 )
 
 // add turns one decoded object into what the World holds of it.
@@ -29,14 +31,39 @@ func (b *builder) add(o *object) error {
 	case *workloadObject:
 		err = b.workload(v, o)
 	default:
-		b.ignored[o.apiVersion+" "+o.kind]++
-		return nil
+		var known bool
+		if known, err = b.other(o); !known && err == nil {
+			b.ignored[o.apiVersion+" "+o.kind]++
+			return nil
+		}
 	}
 	b.objects++
 	if err != nil {
 		return fmt.Errorf("%s: %s %s: %w", o.at, o.kind, o.meta.Name, err)
 	}
 	return nil
+}
+
+// other is a policy of one of the many other kinds, or nothing that matters.
+func (b *builder) other(o *object) (known bool, err error) {
+	if o.raw == nil {
+		return false, nil
+	}
+	if meta, ok := o.raw["metadata"].(map[string]any); ok && meta["namespace"] == nil {
+		meta["namespace"] = o.meta.Namespace
+	}
+	group, _, _ := strings.Cut(o.apiVersion, "/")
+	ref := model.NewRef(o.kind+"."+group, o.meta.Namespace, o.meta.Name)
+	if old, ok := b.where[ref]; ok {
+		if reflect.DeepEqual(b.raws[ref], o.raw) {
+			return true, nil
+		}
+		return true, fmt.Errorf("it is defined already, and differently, in %s: leave one of them", old)
+	}
+	if known, err = decode.Add(b.w, o.raw); known {
+		b.where[ref], b.raws[ref] = o.at, o.raw
+	}
+	return known, err
 }
 
 func (b *builder) namespace(v *plain, o *object) error {

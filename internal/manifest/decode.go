@@ -38,8 +38,8 @@ func (o *object) named() error {
 	return nil
 }
 
-// decode reads a file's documents.
-func decode(data []byte, name string, o Options) ([]object, []error) {
+// documents reads those of a file.
+func documents(data []byte, name string, o Options) ([]object, []error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	d := decoder{name: name, o: o}
 	if trimmed := bytes.TrimLeft(data, " \t\r\n"); len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') && json.Valid(firstValue(trimmed)) {
@@ -78,6 +78,7 @@ type source interface {
 	// kind tells what the document is; list says that it holds items.
 	kind() (apiVersion, kind string, items []source, list bool, err error)
 	into(v any) error
+	untyped() (map[string]any, error)
 }
 
 type jsonSource []byte
@@ -103,6 +104,14 @@ func (s jsonSource) into(v any) error {
 		return fmt.Errorf("%s: a %s does not fit there", wrong.Field, wrong.Value)
 	}
 	return err
+}
+
+func (s jsonSource) untyped() (map[string]any, error) {
+	dec := json.NewDecoder(bytes.NewReader(s))
+	dec.UseNumber()
+	var out map[string]any
+	err := dec.Decode(&out)
+	return out, err
 }
 
 // isList says whether a kind is that of a list: all of the API's are called SomethingList.
@@ -160,6 +169,85 @@ func protect(line int, f func() error) (err error) {
 
 func (s yamlSource) into(v any) error {
 	return protect(s.line, func() error { return s.node.Decode(v) })
+}
+
+func (s yamlSource) untyped() (map[string]any, error) {
+	v, err := s.value(s.node, 0, new(int))
+	if err != nil {
+		return nil, err
+	}
+	out, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("not an object")
+	}
+	return out, nil
+}
+
+// The bounds of an untyped document, after its aliases are followed.
+const (
+	maxDepth  = 100
+	maxValues = 1_000_000
+)
+
+// value gives scalars as people mean them in manifests: only true and false are
+// booleans, only whole numbers numbers; y, 895e3553 and 1.10 are texts.
+func (s yamlSource) value(n *yaml.Node, depth int, count *int) (any, error) {
+	if *count++; depth > maxDepth || *count > maxValues {
+		return nil, fmt.Errorf("line %d: too deep or too large", n.Line+s.line)
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		return s.value(n.Alias, depth+1, count)
+	case yaml.SequenceNode:
+		out := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			v, err := s.value(c, depth+1, count)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = v
+		}
+		return out, nil
+	case yaml.MappingNode:
+		return s.mapping(n, depth, count)
+	}
+	switch n.Tag {
+	case "!!null":
+		return nil, nil
+	case "!!int":
+		if i, err := strconv.ParseInt(n.Value, 10, 64); err == nil {
+			return i, nil
+		}
+	case "!!bool":
+		if n.Value == "true" || n.Value == "false" {
+			return n.Value == "true", nil
+		}
+	}
+	return n.Value, nil
+}
+
+func (s yamlSource) mapping(n *yaml.Node, depth int, count *int) (any, error) {
+	out := make(map[string]any, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i].Value
+		v, err := s.value(n.Content[i+1], depth+1, count)
+		if err != nil {
+			return nil, err
+		}
+		if more, ok := v.(map[string]any); ok && n.Content[i].Tag == "!!merge" {
+			for k, v := range more {
+				if _, own := out[k]; !own {
+					out[k] = v
+				}
+			}
+			continue
+		}
+		if _, twice := out[key]; twice {
+			return nil, fmt.Errorf("line %d: %q is there twice", n.Content[i].Line+s.line, key)
+		}
+		out[key] = v
+	}
+	return out, nil
 }
 
 func (d *decoder) json(data []byte) {

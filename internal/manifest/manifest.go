@@ -24,6 +24,7 @@ import (
 	"sync"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/policy"
 )
 
 // Limits of what is read: input from outside may be anything.
@@ -170,7 +171,7 @@ func readFile(name, root string, o Options) ([]object, []error) {
 	if err != nil {
 		return nil, []error{err}
 	}
-	return decode(data, shown, o)
+	return documents(data, shown, o)
 }
 
 // hostIP is an address of a node, told by a pod on it.
@@ -181,6 +182,7 @@ type builder struct {
 	w       *model.World
 	objects int
 	ignored map[string]int
+	raws    map[model.Ref]map[string]any
 	where   map[model.Ref]string // of each object, for saying where it was defined before
 	work    []pending
 	replica map[model.Ref]model.Ref // ReplicaSets and Jobs → their owners
@@ -195,11 +197,14 @@ func newBuilder() *builder {
 	k.Pods, k.Services = map[model.Ref]*model.Pod{}, map[model.Ref]*model.Service{}
 	k.EndpointSlices, k.Policies = map[model.Ref]*model.EndpointSlice{}, map[model.Ref]*model.NetworkPolicy{}
 	k.Workloads = map[model.Ref]*model.Workload{}
-	for _, kind := range []string{"pod", "namespace", "service", "endpointslice", "networkpolicy", "daemonset", "deployment"} {
+	for _, kind := range []string{"pod", "namespace", "service", "endpointslice", "networkpolicy", "daemonset", "deployment", "serviceaccount"} {
 		w.Read[kind] = true // the directory is all there is
 	}
+	for i := range policy.Kinds {
+		w.Read[policy.Kinds[i].Kind] = true
+	}
 	return &builder{
-		w: w, ignored: map[string]int{}, where: map[model.Ref]string{}, replica: map[model.Ref]model.Ref{},
+		w: w, ignored: map[string]int{}, where: map[model.Ref]string{}, raws: map[model.Ref]map[string]any{}, replica: map[model.Ref]model.Ref{},
 		owned: map[model.Ref]bool{}, hosts: map[string][]hostIP{},
 	}
 }

@@ -290,6 +290,17 @@ func (o *object) decode(s source) error {
 		v := &workloadObject{}
 		take(v, &v.Metadata)
 	default:
+		if !mayBePolicy(group, o.kind) {
+			return nil
+		}
+		raw, err := s.untyped()
+		if err != nil {
+			return err
+		}
+		o.raw = raw
+		meta, _ := raw["metadata"].(map[string]any)
+		o.meta.Name, _ = meta["name"].(string)
+		o.meta.Namespace, _ = meta["namespace"].(string)
 		return nil
 	}
 	if err := s.into(o.parsed); err != nil {
@@ -297,6 +308,11 @@ func (o *object) decode(s source) error {
 	}
 	o.meta = *m
 	return nil
+}
+
+// mayBePolicy says whether package policy/decode is asked about a kind.
+func mayBePolicy(group, kind string) bool {
+	return group == "policy.networking.k8s.io" || group == "cilium.io" || strings.HasSuffix(group, "projectcalico.org") || group == "" && kind == "ServiceAccount"
 }
 
 func addr(field, s string) (netip.Addr, error) {

@@ -40,7 +40,15 @@ type Engine struct {
 	weak      map[string]weakened
 	nameRep   map[int32]int32 // a unit for each set of port names
 	fns       *functions
+	dead      []bool // atoms whose addresses pods and nodes have all taken
 	profiles  [2][]*profile // egress, ingress
+
+	// Made when first asked for.
+	ownerOnce, serviceOnce, backendOnce sync.Once
+	byOwner                             map[model.Ref][]*model.Pod
+	byVIP                               map[netip.Addr]*model.Service
+	byNamespace                         map[string][]*model.Pod
+	bySlice                             map[model.Ref][]*model.Pod
 }
 
 // The directions, as indices.

@@ -262,7 +262,8 @@ func (e *Engine) enter() {
 	}
 	e.outside = int32(len(e.entries))
 	for i := range e.atoms.list {
-		ip, _ := e.free(int32(i))
+		ip, ok := e.free(int32(i))
+		e.dead = append(e.dead, !ok)
 		add(entry{unit: -1, ip: ip, atom: int32(i)})
 	}
 	e.byAtom = make([][]int32, len(e.atoms.list))
