@@ -56,6 +56,7 @@ func All() []diagnose.Rule {
 		routeTableNotAssociated,
 		routeWrongNextHop,
 		rpFilterStrict,
+		senderHasNoRoute,
 		serviceNoEndpoints,
 		tlsResetByEndpoint,
 		wrongPort,
