@@ -60,5 +60,6 @@ func All() []diagnose.Rule {
 		serviceNoEndpoints,
 		tlsResetByEndpoint,
 		wrongPort,
+		wrongProtocol,
 	}
 }

@@ -26,7 +26,7 @@ Mend the request: its path, its credentials, its method.
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		status := diagnose.Status(seen)
-		if status < 400 || status > 499 || status == 407 || status == 429 || status == 470 || answererOr(p, seen, byOrigin) != byOrigin {
+		if status < 400 || status > 499 || status == 407 || status == 429 || status == 470 || answererOr(p, seen, byOrigin) != byOrigin || otherProtocol(seen) != "" {
 			return
 		}
 		f := diagnose.Finding{
