@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
@@ -55,11 +56,11 @@ func unreadKind(g model.Gap) string {
 	if g.Ref == Discovery {
 		return "clusternetworkpolicy" // it could be any kind, and this one most dataplanes would carry out
 	}
-	text := g.What + "\n" + g.Permission
+	words := strings.FieldsFunc(g.What+"\n"+g.Permission, func(r rune) bool { return r == ' ' || r == '\n' || r == '/' })
 	for i := range Kinds {
 		k := &Kinds[i]
 		for _, as := range k.Resources() {
-			if g.Ref.Kind() == k.Kind || strings.Contains(text, as[0]+"."+as[1]) {
+			if g.Ref.Kind() == k.Kind || slices.Contains(words, as[0]+"."+as[1]) {
 				return k.Kind
 			}
 		}

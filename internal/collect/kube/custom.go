@@ -51,11 +51,12 @@ func (r *reader) customPolicies(ctx context.Context, near []string) {
 		list := func(ctx context.Context, ns string, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 			return rawList(ctx, client, k, ns, o)
 		}
+		keep := func(l *unstructured.UnstructuredList) { r.keepCustom(l, k.resource) }
 		if k.inSpaces {
-			around(ctx, r, k.resource, near, list, r.keepCustom)
+			around(ctx, r, k.resource, near, list, keep)
 			continue
 		}
-		_, err := paged(ctx, r, "", metav1.ListOptions{}, false, list, r.keepCustom)
+		_, err := paged(ctx, r, "", metav1.ListOptions{}, false, list, keep)
 		if err != nil {
 			r.failed("list", k.resource, "", "", err)
 		}
@@ -168,10 +169,10 @@ func rawList(ctx context.Context, client rest.Interface, k served, namespace str
 }
 
 // keepCustom keeps the policies of a page. The lock is held.
-func (r *reader) keepCustom(l *unstructured.UnstructuredList) {
+func (r *reader) keepCustom(l *unstructured.UnstructuredList, x resource) {
 	for i := range l.Items {
 		if _, err := decode.Add(r.w, l.Items[i].Object); err != nil {
-			r.w.Gaps = append(r.w.Gaps, model.Gap{What: l.Items[i].GetKind() + " " + l.Items[i].GetName(), Reason: err.Error()})
+			r.w.Gaps = append(r.w.Gaps, model.Gap{What: "one of " + x.name, Reason: err.Error()})
 		}
 	}
 }

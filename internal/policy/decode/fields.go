@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -124,7 +125,7 @@ func (f *fields) number(key string) *float64 {
 	}
 	s, ok := text(f.get(key))
 	n, err := strconv.ParseFloat(s, 64)
-	if !ok || err != nil || n != n {
+	if !ok || err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
 		f.fail(key, "is no number")
 		return nil
 	}
