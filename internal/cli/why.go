@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/podpath/podpath/internal/collect/kube"
@@ -127,6 +128,12 @@ func (a *asking) register(c *cobra.Command) {
 	fl.StringVar(&p.ProbeNamespace, "probe-namespace", env("PODPATH_PROBE_NAMESPACE", vantage.DefaultNamespace), "namespace for the probe's pods in the nodes' network (env PODPATH_PROBE_NAMESPACE)")
 	fl.DurationVar(&p.EphemeralTTL, "probe-ttl", vantage.DefaultEphemeralTTL, "how long the idle probe process stays in the pod, to be used again")
 	fl.StringVar(&a.caFile, "ca-file", "", "PEM file of certificate authorities that the application trusts beside its own bundle")
+	a.azureFlags(fl)
+	fl.BoolVarP(&a.quiet, "quiet", "q", false, "no progress on a terminal")
+}
+
+// azureFlags are those that say where Azure is, and for how long all may take.
+func (a *asking) azureFlags(fl *pflag.FlagSet) {
 	fl.BoolVar(&a.opts.SkipAzure, "no-azure", false, "do not read Azure")
 	az := &a.opts.Azure
 	fl.StringVar(&az.Cloud, "azure-cloud", "", "name of the Azure cloud (default from AZURE_ENVIRONMENT, else the public cloud)")
@@ -135,7 +142,6 @@ func (a *asking) register(c *cobra.Command) {
 	fl.StringVar(&az.ResourceGroup, "resource-group", "", "resource group of the managed cluster (default: found from the nodes)")
 	fl.StringVar(&az.Cluster, "aks-cluster", "", "name of the managed cluster (default: found from the nodes)")
 	fl.DurationVar(&a.opts.Timeout, "timeout", time.Minute, "stop reading and probing after this long, and answer by what is there; 0 is no limit")
-	fl.BoolVarP(&a.quiet, "quiet", "q", false, "no progress on a terminal")
 }
 
 // prepare turns the flags into options; nothing is sent yet.

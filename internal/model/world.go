@@ -37,6 +37,7 @@ type Kube struct {
 	ServiceAccounts map[Ref]Labels            `json:"serviceAccounts,omitempty"` // only where a policy asks for their labels
 	Workloads       map[Ref]*Workload         `json:"workloads,omitempty"`       // deployments, replicasets, daemonsets, statefulsets, jobs
 	ConfigMaps      map[Ref]map[string]string `json:"configMaps,omitempty"`      // only those whose keys matter to the network
+	PodCIDRs        []netip.Prefix            `json:"podCIDRs,omitempty"`        // networks that pods have their addresses from, as the user told
 	Events          []Event                   `json:"events,omitempty"`
 }
 

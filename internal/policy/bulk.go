@@ -172,3 +172,9 @@ func (x *Index) Masquerades() bool { return x.dialect == NPM }
 func NewSelection(namespace string, namespaces, pods *model.Selector) Selection {
 	return selection(namespace, namespaces, pods)
 }
+
+// DialectOf finds a dialect by its name.
+func DialectOf(name string) (Dialect, bool) {
+	i := slices.Index(dialectNames[:], name)
+	return Dialect(max(i, 0)), i >= 0
+}

@@ -25,6 +25,7 @@ type Decision struct {
 	Decided  model.Ref // networkpolicy/NS/NAME, adminnetworkpolicy/NAME, …; empty when no policy selects the pod
 	Rule     int       // index of the rule that decided, -1 when none did (a default deny, or no policy)
 	RuleName string    // its name, for kinds whose rules have names
+	Kind     string    // of what decided, as people write it: "NetworkPolicy", "AdminNetworkPolicy", …
 	Tier     string    // the tier that decided
 	Dialect  Dialect   // whose reading was used
 	Reason   string    // one sentence
@@ -163,6 +164,7 @@ func (x *Index) indexAddresses() {
 	if c := x.w.Azure.Cluster; c != nil {
 		x.podNets = slices.Concat(c.PodCIDRs, x.podNets)
 	}
+	x.podNets = slices.Concat(k.PodCIDRs, x.podNets)
 }
 
 // terminated pods keep their address in the API while another pod may have it already.

@@ -271,3 +271,18 @@ func Prefixes(list []Intent) []netip.Prefix {
 	}
 	return out
 }
+
+// Check checks an intent that may lack a side, and fills in its defaults.
+func (i *Intent) Check() error {
+	whole := *i
+	for _, s := range [2]*Side{&whole.From, &whole.To} {
+		if s.none() {
+			s.Text = "*"
+		}
+	}
+	if err := whole.complete(); err != nil {
+		return err
+	}
+	i.Protocol, i.Expect = whole.Protocol, whole.Expect
+	return nil
+}

@@ -259,9 +259,12 @@ type scratch struct {
 	cuts     []uint32
 	pieces   []piece
 	stretchs [][]stretch
+
+	skip  int32            // a policy of the profile that is not asked; -1: none
+	leave func(int32) bool // steps that are not asked; nil: none
 }
 
-func newScratch(n int) *scratch { return &scratch{cell: make([]int32, n)} }
+func newScratch(n int) *scratch { return &scratch{cell: make([]int32, n), skip: -1} }
 
 // fill computes a profile.
 func (e *Engine) fill(p *profile, d int, s *scratch) {
@@ -381,8 +384,9 @@ func (e *Engine) targetNames(i int32) int32 {
 	return noNames
 }
 
-// judge computes what is open to the entries of one cell.
-func (e *Engine) judge(p *profile, steps []step, c int32, s *scratch) fn {
+// prepare gathers the rules that match the entries of one cell, and the ports at
+// which the verdict may change.
+func (e *Engine) prepare(steps []step, c int32, s *scratch) {
 	s.matches, s.stretchs, s.cuts = s.matches[:0], s.stretchs[:0], append(s.cuts[:0], 0, line)
 	for at := c; at > 0; at = s.parent[at] {
 		s.matches = append(s.matches, s.last[at])
@@ -413,6 +417,11 @@ func (e *Engine) judge(p *profile, steps []step, c int32, s *scratch) fn {
 	}
 	slices.Sort(s.cuts)
 	s.cuts = slices.Compact(s.cuts)
+}
+
+// judge computes what is open to the entries of one cell.
+func (e *Engine) judge(p *profile, steps []step, c int32, s *scratch) fn {
+	e.prepare(steps, c, s)
 	s.pieces = s.pieces[:0]
 	for i := 0; i+1 < len(s.cuts); i++ {
 		s.pieces = append(s.pieces, piece{s.cuts[i], s.cuts[i+1] - 1, p.verdict(steps, s, s.cuts[i])})
@@ -443,6 +452,9 @@ func (p *profile) verdict(steps []step, s *scratch, port uint32) model.Verdict {
 			rank := p.policies[first].p.Rank
 			for ; first < len(p.policies) && p.policies[first].tier == tier && p.policies[first].p.Rank == rank; first++ {
 				a := &p.policies[first]
+				if int32(first) == s.skip {
+					continue
+				}
 				if a.side.Isolates && isolated != policy.Yes {
 					isolated = a.sure
 				}
@@ -452,6 +464,9 @@ func (p *profile) verdict(steps []step, s *scratch, port uint32) model.Verdict {
 						continue
 					}
 					st := &steps[s.matches[k].step]
+					if s.leave != nil && s.leave(s.matches[k].step) {
+						continue
+					}
 					m := meet(meet(st.m, s.matches[k].m), stretchAt(s.stretchs[k], port))
 					if m == policy.No {
 						continue

@@ -1,0 +1,44 @@
+package examine
+
+import (
+	"context"
+	"maps"
+
+	"github.com/podpath/podpath/internal/collect/azure"
+	"github.com/podpath/podpath/internal/collect/kube"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// World reads a whole cluster, and Azure around it, for questions that are not
+// about one connection. Nothing is probed.
+func World(ctx context.Context, o Options) (*model.World, error) {
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if err := login(ctx, o.Config, o.Kube, o.Progress); err != nil {
+		return nil, err
+	}
+	o.Progress("reading the cluster")
+	var w model.World
+	if _, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, Full: true}, &model.Question{}, &w); err != nil {
+		return nil, err
+	}
+	if o.SkipAzure {
+		return &w, nil
+	}
+	o.Progress("reading Azure")
+	az := model.World{Kube: w.Kube}
+	azure.Collect(ctx, o.Azure, &az)
+	w.Azure = az.Azure
+	w.Gaps = append(w.Gaps, az.Gaps...)
+	if w.Read == nil {
+		w.Read = map[string]bool{}
+	}
+	maps.Copy(w.Read, az.Read)
+	return &w, nil
+}
