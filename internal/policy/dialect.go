@@ -22,6 +22,11 @@ var dialectNames = [...]string{"upstream", "npm", "calico", "cilium"}
 
 func (d Dialect) String() string { return dialectNames[d%Dialect(len(dialectNames))] }
 
+// Dataplane is whose reading the dialect is, as people write it.
+func (d Dialect) Dataplane() string {
+	return [...]string{"the API's own text", "Azure NPM", "Calico", "Cilium"}[d%Dialect(len(dialectNames))]
+}
+
 // engines are DaemonSets that enforce NetworkPolicy.
 var engines = []struct {
 	name    string

@@ -172,12 +172,12 @@ func (v *verdict) decision(policies []selected) Decision {
 
 func (v *verdict) unsure(d *Decision) {
 	if v.doubt != nil {
-		d.Decided, d.Tier = v.doubt.Ref, v.q.x.rules.Tiers[v.doubt.tier].Name
+		d.Decided, d.Kind, d.Tier = v.doubt.Ref, v.doubt.Kind, v.q.x.rules.Tiers[v.doubt.tier].Name
 		d.Reason = "it cannot be told whether it is allowed: " + v.why
 		return
 	}
 	other := v.allow.by
-	d.Decided, d.Tier = v.deny.by.Ref, v.q.x.rules.Tiers[v.deny.tier].Name
+	d.Decided, d.Kind, d.Tier = v.deny.by.Ref, v.deny.by.Kind, v.q.x.rules.Tiers[v.deny.tier].Name
 	if other == nil {
 		d.Reason = fmt.Sprintf("it cannot be told whether it is allowed: %s denies it, and another policy of the same priority does not; their order is not defined", v.deny.by.Ref)
 		return
@@ -189,7 +189,7 @@ func (v *verdict) unsure(d *Decision) {
 // decision would go there.
 func (v *verdict) name(d *Decision, o *outcome, verb string) {
 	q := v.q
-	d.Decided, d.Tier = o.by.Ref, q.x.rules.Tiers[o.tier].Name
+	d.Decided, d.Kind, d.Tier = o.by.Ref, o.by.Kind, q.x.rules.Tiers[o.tier].Name
 	if o.rule == nil {
 		isolating := 0
 		for i := range o.policies {

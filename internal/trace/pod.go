@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/policy"
 )
 
 // source judges the sender itself: whether it is there, and has an address that
@@ -90,10 +91,7 @@ func (t *tracer) egressPolicy(svc *backends, to *backend) {
 		f.Dst, f.DstPort, f.To = to.addr.Addr(), to.addr.Port(), to.target
 	}
 	d := t.x.policies.Egress(p, f)
-	s := model.Step{
-		Hop: model.HopPolicy, At: p.Ref(), Title: "egress NetworkPolicy in namespace " + p.Namespace,
-		Verdict: d.Verdict, Decided: d.Decided, Reason: d.Reason, Trail: d.Trail, Gaps: d.Gaps,
-	}
+	s := policyStep(p, d, "egress")
 	if to != nil {
 		s.Trail = append(s.Trail, fmt.Sprintf("judged on endpoint %s of %s", to.addr, svc.ref()))
 	}
@@ -107,10 +105,24 @@ func (t *tracer) ingressPolicy(p *model.Pod) {
 		f.From = "" // masqueraded: the policy sees a node
 	}
 	d := t.x.policies.Ingress(p, f)
-	t.add(model.Step{
-		Hop: model.HopPolicy, At: p.Ref(), Title: "ingress NetworkPolicy in namespace " + p.Namespace,
+	t.add(policyStep(p, d, "ingress"))
+}
+
+// policyStep is a decision as a step: its title names the kind of policy that
+// decided, and its trail whose reading of the API was used where that is not the
+// API's own.
+func policyStep(p *model.Pod, d policy.Decision, direction string) model.Step {
+	s := model.Step{
+		Hop: model.HopPolicy, At: p.Ref(), Title: direction + " NetworkPolicy in namespace " + p.Namespace,
 		Verdict: d.Verdict, Decided: d.Decided, Reason: d.Reason, Trail: d.Trail, Gaps: d.Gaps,
-	})
+	}
+	if d.Kind != "" && d.Kind != "NetworkPolicy" {
+		s.Title = fmt.Sprintf("%s %s (tier %s) for namespace %s", direction, d.Kind, d.Tier, p.Namespace)
+	}
+	if d.Decided != "" && d.Dialect != policy.Upstream {
+		s.Trail = append(s.Trail, "policies are judged as "+d.Dialect.Dataplane()+" carries them out")
+	}
+	return s
 }
 
 // arrivePod is the last step of a connection to a pod.
