@@ -131,8 +131,8 @@ func (p *Pass) narrowed() []string {
 		return []string{lead + ", works from another pod on the same node: what differs is this pod (its settings, its labels and the policies that select them, its addresses)"}
 	case fate(model.VantageNode) == Works && fate(model.VantageOtherNode) == Works:
 		return []string{lead + "s of this node, works from the node itself and from a pod on another node: it is lost inside this node, between its pods and its network interface"}
-	case fate(model.VantageNode) == Works && fate(model.VantageOtherNode) == Broken:
-		return []string{lead + "s of every node, works from the node itself: pods' packets are treated otherwise than their nodes' (policy, masquerading, pod ranges in NSGs and routes)"}
+	case fate(model.VantageNode) == Works && fate(model.VantageOtherNode) == Broken && p.Same(model.VantageOtherNode):
+		return []string{lead + "s of this and of another node, works from the node itself: pods' packets are treated otherwise than their nodes' (policy, masquerading, pod ranges in NSGs and routes)"}
 	case fate(model.VantageNode) == Works:
 		return []string{lead + ", works from the node itself: it is lost between the pod and the node's network interface, or the pod's address is treated otherwise on the way"}
 	case fate(model.VantageNode) == Broken && fate(model.VantageOtherNode) == Works:
