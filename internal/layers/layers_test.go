@@ -20,8 +20,9 @@ var allowed = map[string][]string{
 	"cmd/podpath-probe":      {"internal/probe", "internal/probe/probecmd", "internal/collect/node"},
 	"internal/model":         {},
 	"internal/policy":        {"internal/model"},
-	"internal/trace":         {"internal/model", "internal/policy", "internal/trace"},
-	"internal/diagnose":      {"internal/model", "internal/trace", "internal/policy", "internal/diagnose"},
+	"internal/netfilter":     {},
+	"internal/trace":         {"internal/model", "internal/policy", "internal/trace", "internal/netfilter"},
+	"internal/diagnose":      {"internal/model", "internal/netfilter", "internal/trace", "internal/policy", "internal/diagnose"},
 	"internal/probe":         {"internal/model", "internal/probe", "internal/collect/node"},
 	"internal/collect/kube":  {"internal/model", "internal/policy"},
 	"internal/collect/azure": {"internal/model"},
@@ -43,7 +44,7 @@ var inTests = map[string][]string{
 }
 
 // pure packages use neither the network nor the file system nor a clock of their own.
-var pure = []string{"internal/model", "internal/policy", "internal/trace", "internal/diagnose"}
+var pure = []string{"internal/model", "internal/netfilter", "internal/policy", "internal/trace", "internal/diagnose"}
 
 // owners says which package alone may import what lies under a path.
 var owners = map[string][]string{
