@@ -232,7 +232,7 @@ func (e *Engine) judgePair(o *outcome, s Party, t target, protocol int) {
 	}
 	o.pairs++
 	f := e.ports(s, t.party)
-	if t.doubtful != "" && !(f == passes && e.free2(s, t.party)) {
+	if t.doubtful != "" && !(f == passes && e.unjudged(s, t.party)) {
 		o.add(model.Unknown, found{s, t, protocol, ranges[0].first, true})
 		return
 	}
@@ -255,13 +255,13 @@ func (e *Engine) judgePair(o *outcome, s Party, t target, protocol int) {
 	}
 }
 
-// free2 says that no policy looks at either end.
-func (e *Engine) free2(s, t Party) bool {
+// unjudged says that no policy looks at either end.
+func (e *Engine) unjudged(s, t Party) bool {
 	return (s.Pod == nil || len(e.side(s.Pod, egress).policies) == 0) && (t.Pod == nil || len(e.side(t.Pod, ingress).policies) == 0)
 }
 
 func (e *Engine) side(p *model.Pod, d int) *profile {
-	return e.profiles[d][e.units[e.unitOf[p]].sides[d]]
+	return e.profiles[d][e.units[e.unitOf[p]].sides[d][0]]
 }
 
 // numbers are what a pod means by a port's name.
@@ -326,7 +326,7 @@ func (e *Engine) askName(a Answer, from *group, host string, protocol int, p por
 // explain asks the evaluator of one flow which rule decides a pair.
 func (e *Engine) explain(f *found) (by, reason string) {
 	if f.to.doubtful != "" {
-		if v := e.Verdict(f.from, f.to.party, f.protocol, f.port); v != model.Pass || !e.free2(f.from, f.to.party) {
+		if v := e.Verdict(f.from, f.to.party, f.protocol, f.port); v != model.Pass || !e.unjudged(f.from, f.to.party) {
 			return "not defined", f.to.doubtful
 		}
 	}

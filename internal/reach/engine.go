@@ -40,7 +40,7 @@ type Engine struct {
 	weak      map[string]weakened
 	nameRep   map[int32]int32 // a unit for each set of port names
 	fns       *functions
-	dead      []bool // atoms whose addresses pods and nodes have all taken
+	dead      []bool        // atoms whose addresses pods and nodes have all taken
 	profiles  [2][]*profile // egress, ingress
 
 	// Made when first asked for.

@@ -83,7 +83,14 @@ func TestEqual(t *testing.T) {
 	for s := first; s < first+uint64(n); s++ {
 		w := reachtest.Random(s)
 		r := rand.New(rand.NewPCG(s, 5))
-		x := policy.BuildAs(w, policy.Dialect(r.IntN(4)))
+		d := policy.Dialect(r.IntN(4))
+		switch { // mostly the dataplane that carries the World's policies out
+		case len(w.Kube.CalicoPolicies) > 0 && r.IntN(4) > 0:
+			d = policy.Calico
+		case len(w.Kube.CiliumPolicies) > 0 && r.IntN(4) > 0:
+			d = policy.Cilium
+		}
+		x := policy.BuildAs(w, d)
 		e := reach.New(x, nil)
 		all := sides(w, e)
 		for range 150 {

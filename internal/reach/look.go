@@ -97,7 +97,7 @@ func (e *Engine) looked(s Side, namespace string) (*group, error) {
 	for i := e.pods; i < int32(len(e.entries)); i++ {
 		n := &e.entries[i]
 		if i < e.outside || !e.dead[i-e.outside] {
-			g.parties = append(g.parties, Party{Addr: n.ip, entry: i, Node: n.node != ""})
+			g.parties = append(g.parties, Party{Addr: n.ip, entry: i, Node: n.node != "", atom: i >= e.outside})
 		}
 	}
 	return g, nil
@@ -241,14 +241,11 @@ func (e *Engine) outsideLabels(list []Party) []string {
 		if p.Pod != nil || p.entry < e.outside {
 			continue
 		}
-		if a := p.entry - e.outside; p.Addr == e.entries[p.entry].ip {
-			in[a] = true
+		if p.atom {
+			in[p.entry-e.outside] = true
 		} else {
 			single = append(single, p.Addr.String())
 		}
-	}
-	if len(in) == 1 && len(list) == 1 { // an address that was asked for
-		return append(single, list[0].Addr.String())
 	}
 	for a := int32(0); a < int32(len(e.atoms.list)); {
 		if !in[a] {

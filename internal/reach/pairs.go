@@ -125,6 +125,9 @@ type walker struct {
 // profile walks the blocks whose sources have one egress profile.
 func (w *walker) profile(p *profile, each func(*block)) {
 	e := w.e
+	if len(p.units) == 0 {
+		return
+	}
 	rest := e.restOf(p)
 	for k := -1; k < len(p.cells); k++ {
 		ports := p.rest
@@ -139,7 +142,7 @@ func (w *walker) profile(p *profile, each func(*block)) {
 				return
 			}
 			u := e.entries[i].unit
-			f := e.units[u].sides[ingress]
+			f := e.units[u].sides[ingress][0]
 			if len(w.byProfile[f]) == 0 {
 				w.used = append(w.used, f)
 			}

@@ -13,8 +13,9 @@ import (
 // profile is what the policies that select some units say, in one direction:
 // which ports are open to (egress) or from (ingress) which entries.
 type profile struct {
-	unit     int32 // one of those that it is for: all are judged alike
-	units    []int32
+	unit     int32   // one of those that it is for: all are judged alike
+	own      int32   // an entry of it
+	units    []int32 // at their first address; another one may have a profile of its own
 	policies []applied
 	rest     fn // for entries that are in no cell
 	cells    []cell
@@ -92,22 +93,26 @@ func (e *Engine) assign() {
 		profiles := map[string]int32{}
 		var key []byte
 		for u := range e.units {
-			key = e.profileKey(key[:0], int32(u), d, of[d][u], known)
-			i, ok := profiles[string(key)]
-			if !ok {
-				i = int32(len(e.profiles[d]))
-				profiles[string(key)] = i
-				e.profiles[d] = append(e.profiles[d], &profile{unit: int32(u), policies: of[d][u]})
+			for k, own := range e.units[u].entries {
+				key = e.profileKey(key[:0], own, d, of[d][u], known)
+				i, ok := profiles[string(key)]
+				if !ok {
+					i = int32(len(e.profiles[d]))
+					profiles[string(key)] = i
+					e.profiles[d] = append(e.profiles[d], &profile{unit: int32(u), own: own, policies: of[d][u]})
+				}
+				e.units[u].sides[d] = append(e.units[u].sides[d], i)
+				if k == 0 {
+					e.profiles[d][i].units = append(e.profiles[d][i].units, int32(u))
+				}
 			}
-			e.units[u].sides[d] = i
-			e.profiles[d][i].units = append(e.profiles[d][i].units, int32(u))
 		}
 	}
 }
 
-// profileKey is equal for units that are judged alike in a direction.
-func (e *Engine) profileKey(key []byte, u int32, d int, list []applied, known *keys) []byte {
-	n := &e.units[u]
+// profileKey is equal for entries of units that are judged alike in a direction.
+func (e *Engine) profileKey(key []byte, own int32, d int, list []applied, known *keys) []byte {
+	n := &e.units[e.entries[own].unit]
 	all := uses{}
 	for i := range list {
 		a := &list[i]
@@ -130,7 +135,7 @@ func (e *Engine) profileKey(key []byte, u int32, d int, list []applied, known *k
 		key = append(append(key, 0xfc), n.rep.Node...)
 	}
 	if all.self {
-		key = binary.AppendUvarint(append(key, 0xfb), uint64(u))
+		key = binary.AppendUvarint(append(key, 0xfb), uint64(own))
 	}
 	return key
 }
@@ -197,7 +202,7 @@ func (e *Engine) steps(p *profile, d int) []step {
 			if r.Action == policy.Log {
 				continue
 			}
-			m := e.own(r, u)
+			m := e.own(r, u, p.own)
 			if p.policies[i].sure == policy.Maybe && m == policy.Yes {
 				m = policy.Maybe
 			}
@@ -218,7 +223,7 @@ func (e *Engine) steps(p *profile, d int) []step {
 }
 
 // own is what of a rule depends on the selected pod alone.
-func (e *Engine) own(r *policy.Rule, u *unit) policy.Tri {
+func (e *Engine) own(r *policy.Rule, u *unit, at int32) policy.Tri {
 	m := policy.Yes
 	if r.Unknown != "" || r.Windows != "" && e.x.OnWindows(u.rep) {
 		m = policy.Maybe
@@ -228,14 +233,12 @@ func (e *Engine) own(r *policy.Rule, u *unit) policy.Tri {
 	}
 	best := policy.No
 	for i := range r.Self {
-		for _, at := range u.entries {
-			switch e.x.MatchPeer(&r.Self[i], u.rep, u.rep, e.entries[at].ip, true) {
-			case policy.Yes:
-				best = policy.Yes
-			case policy.Maybe:
-				if best == policy.No {
-					best = policy.Maybe
-				}
+		switch e.x.MatchPeer(&r.Self[i], u.rep, u.rep, e.entries[at].ip, true) {
+		case policy.Yes:
+			best = policy.Yes
+		case policy.Maybe:
+			if best == policy.No {
+				best = policy.Maybe
 			}
 		}
 	}

@@ -14,6 +14,7 @@ type Party struct {
 	Addr  netip.Addr // an address of the party; of an atom, one of many
 	Node  bool       // the node itself opens the connection, not just somebody with its address
 	entry int32
+	atom  bool // it stands for all addresses of its atom
 }
 
 // PodParty is a pod at its i-th address.
@@ -65,7 +66,7 @@ func (e *Engine) ports(from, to Party) fn {
 // end is what one end that is a pod lets pass.
 func (e *Engine) end(pod, peer Party, d int) fn {
 	u := &e.units[e.unitOf[pod.Pod]]
-	p := e.profiles[d][u.sides[d]]
+	p := e.profiles[d][u.sides[d][pod.entry-u.entries[0]]]
 	if len(p.policies) > 0 && !e.x.Unread(u.ns) {
 		switch e.implicit(pod, peer, d) {
 		case policy.Yes:

@@ -99,7 +99,7 @@ func (e *Engine) resolve(s Side, namespace string) (*group, error) {
 // atomParty stands for the addresses of an atom.
 func (e *Engine) atomParty(a int32) Party {
 	i := e.outside + a
-	return Party{Addr: e.entries[i].ip, entry: i}
+	return Party{Addr: e.entries[i].ip, entry: i, atom: true}
 }
 
 // network is every address of a network: pods and nodes that have one, and the rest.

@@ -238,8 +238,12 @@ func (s *Summary) Text(bool) (before, after string) {
 	if len(s.Egress) == 0 {
 		b.WriteString("  nothing\n")
 	}
-	for _, x := range s.Egress {
-		fmt.Fprintf(&b, "  %d pods -> %s: %s%s\n      %s\n", x.Count, few(x.To), cmp.Or(x.Ports, "nothing for sure"), also(x.Unknown), printable(few(x.Pods)))
+	for i, x := range s.Egress {
+		if i == shown {
+			fmt.Fprintf(&b, "  and %d more groups of pods: -o json has all\n", len(s.Egress)-i)
+			break
+		}
+		fmt.Fprintf(&b, "  %s -> %s: %s%s\n      %s\n", plural(x.Count, "pod", "pods"), few(x.To), cmp.Or(x.Ports, "nothing for sure"), also(x.Unknown), printable(few(x.Pods)))
 		if len(x.Source) > 0 {
 			fmt.Fprintf(&b, "      as %s\n", few(addresses(x.Source)))
 		}
@@ -248,7 +252,11 @@ func (s *Summary) Text(bool) (before, after string) {
 	if len(s.Ingress) == 0 {
 		b.WriteString("  nothing: no Service of type LoadBalancer or NodePort, no hostPort\n")
 	}
-	for _, x := range s.Ingress {
+	for i, x := range s.Ingress {
+		if i == shown {
+			fmt.Fprintf(&b, "  and %d more: -o json has all\n", len(s.Ingress)-i)
+			break
+		}
 		fmt.Fprintf(&b, "  %-7s %s %s %s %s -> %s\n          %s\n", x.Actual, printable(x.Through), x.Kind, x.Port, strings.Join(x.Address, ","), printable(few(x.Pods)), printable(x.By))
 	}
 	b.WriteString("\nChanges nothing\n")
@@ -256,7 +264,7 @@ func (s *Summary) Text(bool) (before, after string) {
 		b.WriteString("  nothing: every policy and rule makes a difference\n")
 	}
 	for i, f := range s.Findings {
-		if i == shownFindings {
+		if i == shown {
 			fmt.Fprintf(&b, "  and %d more: -o json has all\n", len(s.Findings)-i)
 			break
 		}
@@ -265,8 +273,8 @@ func (s *Summary) Text(bool) (before, after string) {
 	return b.String(), s.tail()
 }
 
-// shownFindings is how many findings people are shown.
-const shownFindings = 50
+// shown is how many lines of each kind people are shown.
+const shown = 30
 
 func also(unknown string) string {
 	if unknown == "" {

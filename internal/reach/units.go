@@ -26,7 +26,7 @@ type unit struct {
 	entries []int32      // one for each address, or one for none
 	names   []named      // of those that rules use
 	nameID  int32        // equal for equal names
-	sides   [2]int32     // profile of egress, of ingress
+	sides   [2][]int32   // profile of egress, of ingress, at each entry
 }
 
 // entry is one address, or class of addresses, that rules may name as a peer.

@@ -37,11 +37,18 @@ func (e *Engine) Source() Source {
 }
 
 func (s Source) head() string {
-	text := fmt.Sprintf("%d pods, %d policies, read as %s", s.Pods, s.Policies, s.Dialect)
+	text := plural(s.Pods, "pod", "pods") + ", " + plural(s.Policies, "policy", "policies") + ", read as " + s.Dialect
 	if s.DialectFrom != "" {
 		text += " (from " + s.DialectFrom + ")"
 	}
 	return printable(text) + "\n"
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func (s Source) tail() string {

@@ -40,6 +40,7 @@ func Random(seed uint64) *model.World {
 		p := randomPolicy(r, i)
 		w.Kube.Policies[p.Ref()] = p
 	}
+	addKinds(r, w)
 	switch r.IntN(10) {
 	case 0:
 		w.Read["pod"] = false
