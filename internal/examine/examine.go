@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +97,7 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	for _, f := range flows(c, from) {
 		c.Paths = append(c.Paths, idx.Run(f))
 	}
+	c.Lookup = lookup(c, from, idx)
 	a.Result = diagnose.RunWith(c, rules.All(), idx.Run)
 	a.Timing.Own = time.Since(own)
 	a.Timing.Total = time.Since(start)
@@ -115,6 +117,7 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 		wg.Go(func() {
 			azo := o.Azure
 			azo.Host = c.Question.To.Host
+			azo.Metrics = outside(c.Question.To)
 			azure.Collect(ctx, azo, &az)
 			a.Timing.Collect = time.Since(start)
 		})
@@ -148,6 +151,16 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	c.World.Gaps = append(c.World.Gaps, seen.Gaps...)
 	c.Observations = seen.Observations
 	c.Notes = seen.Notes
+}
+
+// outside says that a destination may lie outside the cluster, so that source
+// ports matter.
+func outside(to model.Endpoint) bool {
+	switch to.Kind {
+	case "ip", "host", "url", "internet":
+		return !strings.HasSuffix(to.Host, ".svc") && !strings.Contains(to.Host, ".svc.")
+	}
+	return false
 }
 
 // request is what the vantage points are asked.

@@ -58,6 +58,7 @@ func All() []diagnose.Rule {
 		rpFilterStrict,
 		senderHasNoRoute,
 		serviceNoEndpoints,
+		snatPorts,
 		tlsResetByEndpoint,
 		wrongPort,
 		wrongProtocol,
