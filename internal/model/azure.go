@@ -2,6 +2,8 @@ package model
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -410,6 +412,11 @@ type PrivateZone struct {
 	Name    string              `json:"name"`
 	Links   []string            `json:"links,omitempty"`   // lower-cased VNet ids
 	Records map[string][]string `json:"records,omitempty"` // "name TYPE" → values; nil: not read
+}
+
+// LinkedTo says that a VNet sees the zone.
+func (z *PrivateZone) LinkedTo(vnetID string) bool {
+	return slices.ContainsFunc(z.Links, func(id string) bool { return strings.EqualFold(id, vnetID) })
 }
 
 // VNetGateway is a VPN or ExpressRoute gateway.

@@ -86,26 +86,27 @@ type HTTPAnswer struct {
 
 // Observation is the outcome of one probe from one place to one address.
 type Observation struct {
-	Vantage Vantage        `json:"vantage"`
-	From    Ref            `json:"from"`             // the pod or node it was sent from
-	Node    string         `json:"node,omitempty"`   // the node it was sent from, when it is one
-	Via     string         `json:"via,omitempty"`    // ephemeral, twin, pod, host-pod, exec, local
-	Target  string         `json:"target"`           // as asked: "https://api.payments.example"
-	Address netip.AddrPort `json:"address,omitzero"` // what was connected to
-	Proxy   string         `json:"proxy,omitempty"`  // proxy URL that was used, without credentials
-	Phases  []Phase        `json:"phases,omitempty"`
-	Queries []DNSQuery     `json:"queries,omitempty"`
-	Certs   []Cert         `json:"certs,omitempty"`
-	Trust   string         `json:"trust,omitempty"` // the CA bundle that judged the certificate: whose and which file; "none": it was not judged
-	HTTP    *HTTPAnswer    `json:"http,omitempty"`
-	Result  Reason         `json:"result"`           // of the first phase that failed, or OK
-	Failed  string         `json:"failed,omitempty"` // the name of that phase
-	Detail  string         `json:"detail,omitempty"`
-	Local   netip.AddrPort `json:"local,omitzero"`  // source address of the connection, as the sender saw it
-	Bytes   int64          `json:"bytes,omitempty"` // body bytes received
-	Clock   time.Duration  `json:"clock,omitempty"` // sender's clock minus the answer's Date header, when known
-	Took    time.Duration  `json:"took"`
-	Purpose string         `json:"purpose,omitempty"` // "question", or what it controls for: "control:other-port", "control:other-sni", "control:large-body", "dns-server"
+	Vantage  Vantage        `json:"vantage"`
+	From     Ref            `json:"from"`             // the pod or node it was sent from
+	Node     string         `json:"node,omitempty"`   // the node it was sent from, when it is one
+	Via      string         `json:"via,omitempty"`    // ephemeral, twin, pod, host-pod, exec, local
+	Target   string         `json:"target"`           // as asked: "https://api.payments.example"
+	Address  netip.AddrPort `json:"address,omitzero"` // what was connected to
+	Proxy    string         `json:"proxy,omitempty"`  // proxy URL that was used, without credentials
+	Phases   []Phase        `json:"phases,omitempty"`
+	Queries  []DNSQuery     `json:"queries,omitempty"`
+	Resolver *Resolver      `json:"resolver,omitempty"` // what the sender's resolv.conf says, where a name was looked up with it
+	Certs    []Cert         `json:"certs,omitempty"`
+	Trust    string         `json:"trust,omitempty"` // the CA bundle that judged the certificate: whose and which file; "none": it was not judged
+	HTTP     *HTTPAnswer    `json:"http,omitempty"`
+	Result   Reason         `json:"result"`           // of the first phase that failed, or OK
+	Failed   string         `json:"failed,omitempty"` // the name of that phase
+	Detail   string         `json:"detail,omitempty"`
+	Local    netip.AddrPort `json:"local,omitzero"`  // source address of the connection, as the sender saw it
+	Bytes    int64          `json:"bytes,omitempty"` // body bytes received
+	Clock    time.Duration  `json:"clock,omitempty"` // sender's clock minus the answer's Date header, when known
+	Took     time.Duration  `json:"took"`
+	Purpose  string         `json:"purpose,omitempty"` // "question", or what it controls for: "control:other-port", "control:other-sni", "control:large-body", "dns-server"
 }
 
 // PhaseOf returns the named phase, or nil.
@@ -124,7 +125,8 @@ type Case struct {
 	Question     Question      `json:"question"`
 	Asked        time.Time     `json:"asked"` // when it was collected; diagnosis has no clock of its own
 	World        World         `json:"world"`
-	Paths        []Path        `json:"paths,omitempty"` // one per destination address that matters; the first is the question's
+	Paths        []Path        `json:"paths,omitempty"`  // one per destination address that matters; the first is the question's
+	Lookup       *Lookup       `json:"lookup,omitempty"` // the predicted way of the question's name; nil: it has none
 	Observations []Observation `json:"observations,omitempty"`
 	Notes        []string      `json:"notes,omitempty"` // what podpath did and left behind, for the report's foot
 }

@@ -118,6 +118,9 @@ func (a *attempt) lookup(ctx context.Context, host string) lookup {
 	}
 	l := r.resolve(ctx, host)
 	a.obs.Queries = r.queries
+	if len(a.target.Resolvers) == 0 && len(r.queries) > 0 && err == nil {
+		a.obs.Resolver = conf.told()
+	}
 	if err != nil && l.reason != model.OK && l.source == "dns" && len(a.target.Resolvers) == 0 {
 		l.detail += " (" + clean(err.Error(), 160) + ")"
 	}

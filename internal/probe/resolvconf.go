@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/podpath/podpath/internal/model"
 )
 
 // resolvConf is what a resolver takes from resolv.conf(5).
@@ -96,6 +98,26 @@ func (c *resolvConf) option(o string) {
 	case name == "no-aaaa":
 		c.NoAAAA = true
 	}
+}
+
+// told is what of it goes into an observation.
+func (c *resolvConf) told() *model.Resolver {
+	r := &model.Resolver{Ndots: c.Ndots, From: "/etc/resolv.conf"}
+	for _, s := range c.Servers {
+		r.Servers = append(r.Servers, s.Addr())
+	}
+	for _, s := range c.Search {
+		r.Search = append(r.Search, clean(s, 255))
+	}
+	for _, o := range []struct {
+		set  bool
+		name string
+	}{{c.Rotate, "rotate"}, {c.UseTCP, "use-vc"}, {c.EDNS0, "edns0"}, {c.Single, "single-request"}, {c.NoAAAA, "no-aaaa"}} {
+		if o.set {
+			r.Options = append(r.Options, o.name)
+		}
+	}
+	return r
 }
 
 // candidates are the names that a resolver tries for host, in order.
