@@ -76,11 +76,27 @@ func Detect(w *model.World) (Dialect, string) {
 func byKinds(w *model.World) (Dialect, string) {
 	switch calico, cilium := len(w.Kube.CalicoPolicies), len(w.Kube.CiliumPolicies); {
 	case calico > 0 && cilium == 0:
-		return Calico, "policies of Calico's own kinds"
+		return Calico, byKind + "Calico's own kinds"
 	case cilium > 0 && calico == 0:
-		return Cilium, "policies of Cilium's own kinds"
+		return Cilium, byKind + "Cilium's own kinds"
 	}
 	return Upstream, ""
+}
+
+const byKind = "policies of "
+
+// guessed says that the dialect of a running cluster was told from its policies
+// alone: they may be left over from another dataplane.
+func guessed(w *model.World, engine string) bool {
+	if !strings.HasPrefix(engine, byKind) {
+		return false
+	}
+	for _, n := range w.Kube.Nodes {
+		if n != nil && n.ProviderID != "" {
+			return true
+		}
+	}
+	return w.Kube.Server != ""
 }
 
 // ambiguous says that policies of two dataplanes are there, and nothing tells which is.
@@ -134,8 +150,20 @@ func enforcementOf(w *model.World, engine string) (enforcement, string) {
 	return notKnown, fmt.Sprintf("cluster %s does not say that it enforces NetworkPolicy", c.Name)
 }
 
-// enforce weakens a refusal that nothing carries out.
+// enginesGap is what would tell who carries policies out.
+var enginesGap = model.Gap{
+	What: "DaemonSets of kube-system", Ref: "daemonset", Reason: "not read", Permission: "list daemonsets.apps in namespace kube-system",
+}
+
+// enforce weakens a refusal that nothing carries out, and what a policy decides
+// of which it is not known that anything carries it out.
 func (x *Index) enforce(d Decision) Decision {
+	if x.guess && familyOf(d.Decided.Kind()) != admin && d.Verdict != model.Unknown {
+		d.Trail = append(d.Trail, d.Reason)
+		d.Verdict, d.Gaps = model.Unknown, append(d.Gaps, enginesGap)
+		d.Reason = fmt.Sprintf("%s decides it, but whether %s runs here and carries it out is not known", d.Decided, x.dialect.Dataplane())
+		return d
+	}
 	if d.Verdict != model.Drop || x.enforced == isEnforced {
 		return d
 	}
@@ -147,9 +175,7 @@ func (x *Index) enforce(d Decision) Decision {
 	}
 	d.Verdict = model.Unknown
 	d.Reason = fmt.Sprintf("%s refuses it, but whether anything enforces policies is not known: %s", d.Decided, x.engine)
-	d.Gaps = append(d.Gaps, model.Gap{
-		What: "DaemonSets of kube-system", Ref: "daemonset", Reason: "not read", Permission: "list daemonsets.apps in namespace kube-system",
-	})
+	d.Gaps = append(d.Gaps, enginesGap)
 	return d
 }
 

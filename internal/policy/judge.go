@@ -160,6 +160,9 @@ func (v *verdict) decision(policies []selected) Decision {
 	case v.deny.reached:
 		d.Verdict, d.Refuses = model.Drop, true
 		v.name(&d, &v.deny, "denies")
+		if v.q.hint != "" {
+			d.Trail = append(d.Trail, v.q.hint)
+		}
 	case v.allow.reached:
 		d.Verdict = model.Pass
 		v.name(&d, &v.allow, "allows")

@@ -50,6 +50,7 @@ type question struct {
 	peerIP  netip.Addr
 	target  *model.Pod // whose container ports a named port means; nil: none
 	gaps    []model.Gap
+	hint    string // a range that holds the address, and does not count
 }
 
 // peer finds the other side of a flow.
@@ -314,6 +315,9 @@ func (q *question) beyond(p *Peer, pod *model.Pod, ip netip.Addr) (Tri, string) 
 		return Yes, ""
 	}
 	if _, node := q.x.nodeOf[ip]; node || pod != nil {
+		if in, _ := inRange(p, ip); q.hint == "" && ip.IsValid() && in == Yes && len(p.CIDRs) > 0 {
+			q.hint = p.CIDRs[0].String() + " holds " + ip.String() + ", but Cilium does not match pods and nodes by address"
+		}
 		return No, ""
 	}
 	if q.mayBePod() {

@@ -187,7 +187,13 @@ func TestKindsTellTheDialect(t *testing.T) {
 	if x := Build(w); x.Dialect() != Cilium {
 		t.Error(x.Dialect())
 	}
-	w.Kube.CalicoPolicies = calico
+	// In a running cluster they may be left over from another dataplane.
+	w.Kube.CalicoPolicies, w.Kube.CiliumPolicies, w.Kube.Server = calico, nil, "https://api"
+	clear(w.Kube.Policies)
+	if d := Build(w).Egress(w.Kube.Pods["pod/a/client"], tcpTo("8.8.8.8", 80)); d.Verdict != model.Unknown || len(d.Gaps) != 1 {
+		t.Errorf("left over: %+v", d)
+	}
+	w.Kube.CiliumPolicies = cilium
 	if x := BuildAs(w, Calico); len(x.Rules().Ignored) != 1 || x.Rules().Ignored[0].Ref != "ciliumnetworkpolicy/a/x" {
 		t.Errorf("%+v", x.Rules().Ignored)
 	}

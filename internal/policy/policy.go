@@ -44,6 +44,7 @@ type Index struct {
 	engine   string // what the last two were told from
 
 	ambiguous bool // there are policies of more than one dataplane
+	guess     bool // the dialect was told from policies alone
 
 	own   map[string][]*filed // policies that are for pods of one namespace, by it
 	wide  []*filed            // the others
@@ -75,7 +76,7 @@ func Build(w *model.World) *Index {
 	x := BuildAs(w, d)
 	x.rules.Engine = engine
 	x.enforced, x.engine = enforcementOf(w, engine)
-	x.ambiguous = ambiguous(w, engine)
+	x.ambiguous, x.guess = ambiguous(w, engine), guessed(w, engine)
 	return x
 }
 

@@ -45,6 +45,7 @@ func All() []diagnose.Rule {
 		nsgDenies,
 		pathMTU,
 		policyDenies,
+		policyTierDenies,
 		proxy5xx,
 		proxyAuthRequired,
 		proxyDown,
