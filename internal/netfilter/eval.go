@@ -55,6 +55,9 @@ func anyBit(v val, s *Set) tri {
 		return maybe
 	}
 	for _, e := range s.Elems {
+		if len(e.Key) == 0 {
+			return maybe
+		}
 		bits, ok := numeric(e.Key[0].Lo)
 		if !ok {
 			return maybe
@@ -158,22 +161,43 @@ func (w *walker) lookup(f fork, r *Rule, t *Table, e *Expr) []found {
 	return out
 }
 
+// share is how much of the numbers below mod a set holds.
+func (s *Set) share(mod uint64, not bool) float64 {
+	held := 0.0
+	for i := range s.Elems {
+		held += float64(s.Elems[i].below(mod)) / float64(mod)
+	}
+	if not {
+		return 1 - held
+	}
+	return held
+}
+
+// below counts the numbers below mod that an element of one part holds.
+func (e *Elem) below(mod uint64) uint64 {
+	if len(e.Key) == 0 {
+		return 0
+	}
+	lo, ok1 := numeric(e.Key[0].Lo)
+	hi, ok2 := numeric(e.Key[0].Hi)
+	if !ok1 || !ok2 || lo >= mod || hi < lo {
+		return 0
+	}
+	return min(hi, mod-1) - lo + 1
+}
+
 // random takes every element of a map with the share that it has of the numbers below mod.
 func (f fork) random(set *Set, mod uint64) []found {
 	var out []found
 	left := f.chance
 	for i := range set.Elems {
 		e := &set.Elems[i]
-		if len(e.Key) == 0 {
-			continue
-		}
-		lo, ok1 := numeric(e.Key[0].Lo)
-		hi, ok2 := numeric(e.Key[0].Hi)
-		if !ok1 || !ok2 || lo >= mod || hi < lo {
+		n := e.below(mod)
+		if n == 0 {
 			continue
 		}
 		s := f.state
-		s.chance = f.chance * float64(min(hi, mod-1)-lo+1) / float64(mod)
+		s.chance = f.chance * float64(n) / float64(mod)
 		left -= s.chance
 		out = append(out, found{s, e})
 		if len(out) >= maxStates {
@@ -236,41 +260,54 @@ func (w *walker) rewrite(s state, n *NAT, addr, port val) state {
 	if addr.known && addr.r.single() {
 		to = addrOf(addr.r.Lo)
 	}
-	switch n.Do {
-	case "dnat", "redirect":
-		p.DNAT = true
-		switch {
-		case n.Do == "redirect" && w.machine.Source != nil:
-			p.Dst = w.machine.Source(p.In, p.Src)
-		case n.Do == "redirect":
-			p.Dst = netip.Addr{}
-		case n.Addr != nil:
-			p.Dst = to
-		}
+	if n.dst(s.hook) {
+		p.dstDone = true
+		p.Dst = w.newDst(p, n, to)
 		if setPort {
 			p.DstPort = newPort
 		}
-	case "snat", "masquerade":
-		p.SNAT = true
-		switch {
-		case n.Do == "snat" && n.Addr != nil:
-			p.Src = to
-		case n.Do == "masquerade" && w.machine.Source != nil:
-			p.Src = w.machine.Source(p.Out, p.Dst)
-		case n.Do == "masquerade":
-			p.Src = netip.Addr{}
-		}
+		p.DNAT = p.DNAT || !p.Dst.IsValid() || p.Dst != before.Dst || p.DstPort != before.DstPort
+	} else {
+		p.srcDone = true
+		p.Src = w.newSrc(p, n, to)
 		if setPort {
 			p.SrcPort = newPort
 		}
-	default: // netmap: which end it translates depends on the hook
-		if s.hook == HookPrerouting || s.hook == HookOutput {
-			p.DNAT, p.Dst = true, netip.Addr{}
-		} else {
-			p.SNAT, p.Src = true, netip.Addr{}
-		}
+		p.SNAT = p.SNAT || !p.Src.IsValid() || p.Src != before.Src || setPort
 	}
 	return s.note("%s", natText(&before, p))
+}
+
+// dst says whether it is the destination that is translated. For netmap that
+// depends on the hook.
+func (n *NAT) dst(hook string) bool {
+	switch n.Do {
+	case "dnat", "redirect":
+		return true
+	case "netmap":
+		return hook == HookPrerouting || hook == HookOutput
+	}
+	return false
+}
+
+func (w *walker) newDst(p *Packet, n *NAT, to netip.Addr) netip.Addr {
+	switch {
+	case n.Do == "redirect" && w.machine.Source != nil:
+		return w.machine.Source(p.In, p.Src)
+	case n.Do == "dnat" && n.Addr == nil:
+		return p.Dst
+	}
+	return to
+}
+
+func (w *walker) newSrc(p *Packet, n *NAT, to netip.Addr) netip.Addr {
+	switch {
+	case n.Do == "masquerade" && w.machine.Source != nil:
+		return w.machine.Source(p.Out, p.Dst)
+	case n.Do == "snat" && n.Addr == nil:
+		return p.Src
+	}
+	return to
 }
 
 func endpoint(a netip.Addr, port uint16) string {

@@ -102,6 +102,12 @@ func operands(v any) []Operand {
 
 func operand(v any) Operand {
 	m, ok := v.(map[string]any)
+	if list, isList := v.([]any); isList { // flags that are or-ed
+		v = map[string]any{"|": list}
+	}
+	if bits, isMask := flagMask(v); isMask {
+		return constant(number(bits))
+	}
 	if !ok {
 		if r, ok := rangeOf(v); ok {
 			return Operand{Op: "const", Range: r}

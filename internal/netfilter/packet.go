@@ -17,9 +17,10 @@ type Packet struct {
 	Mark, CTMark     uint32
 	Bridged          bool // it crosses a bridge, and bridge-nf-call-iptables shows it to the rules
 
-	DNAT, SNAT       bool // the connection is translated
+	DNAT, SNAT       bool // an end of the connection is another now (IPS_DST_NAT, IPS_SRC_NAT)
 	OrigDst          netip.Addr
 	OrigDstPort      uint16
+	dstDone, srcDone bool // a translation was decided on, if only to stay as it is
 	markLost         bool // the mark is not known any more
 	ctMarkLost       bool
 	leaving, arrived bool // the interface is none rather than not known

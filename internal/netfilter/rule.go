@@ -88,6 +88,9 @@ func ends(k ExprKind) bool {
 func (c *call) expr(f fork, r *Rule, e *Expr) (matched []fork, missed []state) {
 	switch e.Kind {
 	case ExprMatch:
+		if len(e.Left) == 1 && e.Left[0].Op == "random" && e.Set != nil {
+			return f.split(e.Set.share(e.Left[0].Mod, e.Not))
+		}
 		return f.branch(c.w.matches(&f.p, c.table, e), r)
 	case ExprUnknownMatch:
 		return f.branch(maybe, r)

@@ -277,9 +277,9 @@ func translates(p *Packet, hook string) bool {
 		return false
 	}
 	if hook == HookPrerouting || hook == HookOutput {
-		return !p.DNAT
+		return !p.dstDone
 	}
-	return !p.SNAT
+	return !p.srcDone
 }
 
 // merge joins packets that are alike by now: what they depended on is still what
