@@ -101,9 +101,20 @@ func (s jsonSource) into(v any) error {
 	err := json.Unmarshal(s, v)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		return fmt.Errorf("%s: a %s does not fit there", wrong.Field, wrong.Value)
+		return fmt.Errorf("%s: a %s does not fit there", lower(wrong.Field), wrong.Value)
 	}
 	return err
+}
+
+// lower gives a path of Go fields the API's own spelling.
+func lower(path string) string {
+	parts := strings.Split(path, ".")
+	for i, p := range parts {
+		if p != "" {
+			parts[i] = strings.ToLower(p[:1]) + p[1:]
+		}
+	}
+	return strings.Join(parts, ".")
 }
 
 func (s jsonSource) untyped() (map[string]any, error) {

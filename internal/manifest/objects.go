@@ -307,7 +307,14 @@ func (o *object) decode(s source) error {
 		return err
 	}
 	o.meta = *m
-	return nil
+	if o.kind != "NetworkPolicy" {
+		return nil
+	}
+	raw, err := s.untyped()
+	if err != nil {
+		return err
+	}
+	return unknownField("spec", raw["spec"], policyShape)
 }
 
 // mayBePolicy says whether package policy/decode is asked about a kind.

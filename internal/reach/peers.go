@@ -186,7 +186,7 @@ func (l *lookup) of(list []policy.Peer, subject *unit) *set {
 			return anyone
 		}
 		if out.all == policy.Maybe { // everybody perhaps, these for sure
-			out.all, out.maybe = policy.No, l.e.everything()
+			out.all, out.maybe = policy.No, slices.Clone(l.e.everything())
 		}
 		out.tidy()
 		return &out
