@@ -285,6 +285,9 @@ func (l *lookup) named(p *policy.Peer) []int32 {
 		whole = prefixes("0.0.0.0/0", "::/0")
 	}
 	for _, c := range whole {
+		if slices.ContainsFunc(p.Except, func(x netip.Prefix) bool { return inside(c, x) }) {
+			continue
+		}
 		from, to := e.atoms.within(c)
 		for a := from; a < to; {
 			if skip := e.excepted(p, a); skip > a {
