@@ -21,7 +21,7 @@ the two apart. A time-out means that packets do leave.
 Mend it by using an IPv4 address, by a dual-stack cluster, or by setting the pod up anew (delete it; its controller makes another).
 `,
 	Hop:    model.HopPod,
-	Covers: []string{"svc-ipfamily-mismatch"},
+	Covers: []string{"svc-ip-family-mismatch"},
 	Needs:  []string{"probe"},
 	Sees:   func(o *model.Observation) bool { return o.Result == model.NoRoute },
 	Run: func(p *diagnose.Pass) {
