@@ -16,6 +16,9 @@ import (
 // make wrong, except to its labels' strings.
 func Compile(w *model.World, d Dialect) *Rules {
 	c := &compiler{w: w, rules: &Rules{Dialect: d, OwnNodeIngress: true, OwnNodeEgress: d == NPM}}
+	if d == Cilium && c.ciliumConfig()["allow-localhost"] == "policy" {
+		c.rules.OwnNodeIngress = false
+	}
 	c.prepare()
 	tiers := []placed{{name: "networkpolicy", order: defaultOrder}}
 	c.networkPolicies(&tiers[0])

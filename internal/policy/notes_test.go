@@ -220,3 +220,28 @@ spec: {podSelector: {}, policyTypes: [Egress]}
 		t.Errorf("%s %q", d.Tier, d.Trail)
 	}
 }
+
+// TestCiliumConfig: Cilium can be told to carry out no policy, and to have
+// policies for what comes from the own node.
+func TestCiliumConfig(t *testing.T) {
+	w := world(func(w *model.World, p *model.NetworkPolicy) {
+		p.Ingress = true
+		w.Kube.Workloads = map[model.Ref]*model.Workload{"daemonset/kube-system/cilium": {}}
+		w.Kube.ConfigMaps = map[model.Ref]map[string]string{ciliumConfig: {}}
+	})
+	client := w.Kube.Pods["pod/a/client"]
+	home := model.Flow{Protocol: "tcp", Src: netip.MustParseAddr("192.168.0.1"), Dst: client.IPs[0], DstPort: 80}
+	for _, c := range []struct {
+		key, value string
+		out, in    model.Verdict
+	}{{"x", "y", model.Drop, model.Pass}, {"enable-policy", "never", model.Pass, model.Pass}, {"allow-localhost", "policy", model.Drop, model.Drop}} {
+		w.Kube.ConfigMaps[ciliumConfig] = map[string]string{c.key: c.value}
+		x := Build(w)
+		if d := x.Egress(client, tcpTo("8.8.8.8", 80)); d.Verdict != c.out || !d.Refuses {
+			t.Errorf("%s %s: out %+v", c.key, c.value, d)
+		}
+		if d := x.Ingress(client, home); d.Verdict != c.in {
+			t.Errorf("%s %s: from the own node %+v", c.key, c.value, d)
+		}
+	}
+}

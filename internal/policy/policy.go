@@ -76,6 +76,9 @@ func Build(w *model.World) *Index {
 	x := BuildAs(w, d)
 	x.rules.Engine = engine
 	x.enforced, x.engine = enforcementOf(w, engine)
+	if d == Cilium && w.Kube.ConfigMaps[ciliumConfig]["enable-policy"] == "never" {
+		x.enforced, x.engine = notEnforced, string(ciliumConfig)+" says enable-policy: never"
+	}
 	x.ambiguous, x.guess = ambiguous(w, engine), guessed(w, engine)
 	return x
 }

@@ -26,7 +26,9 @@ func ciliumSpec(f *fields) model.CiliumSpec {
 	var s model.CiliumSpec
 	why := ""
 	s.Endpoints, why = selector(f.get("endpointSelector"))
-	s.Hosts = f.has("nodeSelector")
+	if s.Hosts = f.has("nodeSelector"); !s.Hosts && s.Endpoints == nil {
+		why = first(why, "it says neither endpointSelector nor nodeSelector")
+	}
 	deny := f.object("enableDefaultDeny")
 	s.DenyIngress, s.DenyEgress = deny.flag("ingress"), deny.flag("egress")
 	for _, part := range []struct {
