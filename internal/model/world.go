@@ -285,6 +285,45 @@ type NodeFacts struct {
 	Resolv   string            `json:"resolv,omitempty"` // /etc/resolv.conf of the node
 	Clock    time.Duration     `json:"clock,omitempty"`  // node clock minus podpath's clock, roughly
 	Gaps     []Gap             `json:"gaps,omitempty"`
+
+	Neighbours []Neighbour           `json:"neighbours,omitempty"` // those that matter are few: the table's size is a counter
+	Pressure   map[string]float64    `json:"pressure,omitempty"`   // "cpu.some": share of the last 10 s, in percent
+	Filters    []FilterDump          `json:"filters,omitempty"`    // the packet filter's rules; nil: not read
+	Persisted  map[string]SysctlFile `json:"persisted,omitempty"`  // sysctls that a file sets at boot; nil: not read
+	Kernel     []string              `json:"kernel,omitempty"`     // kernel messages about the network, the last ones
+	Kubelet    map[string]string     `json:"kubelet,omitempty"`    // its flags that concern the network
+	CNI        []CNIConfig           `json:"cni,omitempty"`
+}
+
+// FilterDump is the output of one tool that lists the packet filter's rules.
+type FilterDump struct {
+	Tool   string `json:"tool"`   // nft, iptables-nft, iptables-legacy
+	Family string `json:"family"` // ip, ip6; "" for nft
+	Text   string `json:"text"`   // nft -j list ruleset; iptables-save -c
+}
+
+// SysctlFile is the file that sets a sysctl at boot, and to what.
+type SysctlFile struct {
+	Value string `json:"value"`
+	File  string `json:"file"`
+}
+
+// Neighbour is an entry of the neighbour table.
+type Neighbour struct {
+	Addr  netip.Addr `json:"addr"`
+	Dev   string     `json:"dev"`
+	State string     `json:"state"` // reachable, stale, failed, …
+}
+
+// CNIConfig is what one of the network plugin's files says that concerns connections.
+type CNIConfig struct {
+	File    string   `json:"file"`
+	Name    string   `json:"name,omitempty"`
+	Plugins []string `json:"plugins,omitempty"` // their types, in order
+	IPAM    string   `json:"ipam,omitempty"`
+	Bridge  string   `json:"bridge,omitempty"`
+	MTU     int      `json:"mtu,omitempty"`
+	Hairpin bool     `json:"hairpin,omitempty"`
 }
 
 // Link is a network interface of a node.

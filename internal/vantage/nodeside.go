@@ -2,8 +2,7 @@ package vantage
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -156,6 +155,11 @@ func (s *session) unwanted(ctx context.Context) bool {
 
 // launch creates a pod; it starts while the caller goes on.
 func (s *session) launch(ctx context.Context, namespace string, make maker) (container, error) {
+	return s.launchWith(ctx, namespace, make, func(*corev1.Pod) {})
+}
+
+// launchWith calls created before the pod's first container is watched.
+func (s *session) launchWith(ctx context.Context, namespace string, make maker, created func(*corev1.Pod)) (container, error) {
 	// Without an owner the pod still has its deadline, and the next run sweeps it.
 	owner, err := s.ownerIn(ctx, namespace)
 	if err != nil && !denied(err) {
@@ -165,6 +169,7 @@ func (s *session) launch(ctx context.Context, namespace string, make maker) (con
 	if err != nil {
 		return container{}, err
 	}
+	created(made)
 	return container{namespace: namespace, pod: made.Name, name: containerName, starting: s.watchStart(ctx, made, containerName)}, nil
 }
 
@@ -205,20 +210,16 @@ func (s *session) node(ctx context.Context) {
 		s.gap(model.Gap{What: what, Ref: ref, Reason: why})
 		return
 	}
-	c, err := s.launch(ctx, s.req.ProbeNamespace, func(ns string, owner *metav1.OwnerReference) *corev1.Pod { return s.nodePod(ns, name, owner) })
-	if err != nil {
-		if s.awaitOthers(ctx) {
-			s.gap(s.explain(what, ref, err, "create pods in namespace "+s.req.ProbeNamespace+" with hostNetwork"))
-		}
+	if s.req.NodeReader == ReaderNone {
+		s.probeNode(ctx, name)
 		return
 	}
-	facts, err := s.readNode(ctx, c)
+	e, facts, err := s.enterAndRead(ctx, name)
 	if err != nil {
-		if s.awaitOthers(ctx) || s.othersWanted() {
-			s.gap(s.failedRun(ctx, what, ref, c, err))
-		}
+		s.nodeUnread(ctx, what, e, err)
 		return
 	}
+	c := e.probe
 	read := time.Now()
 	c.starting = nil
 	if !s.awaitOthers(ctx) {
@@ -235,7 +236,7 @@ func (s *session) node(ctx context.Context) {
 		s.gap(s.failedRun(ctx, what, ref, c, err))
 	}
 	wg.Wait()
-	if after, err := s.readNode(ctx, c); err == nil {
+	if after, err := s.readNode(ctx, c, false); err == nil {
 		facts.After = after.Counters
 	}
 	facts.Node = name
@@ -243,6 +244,40 @@ func (s *session) node(ctx context.Context) {
 	s.mu.Lock()
 	s.result.NodeFacts[name] = facts
 	s.mu.Unlock()
+}
+
+// nodeUnread notes that nobody got into the node, unless nobody is needed there any more.
+func (s *session) nodeUnread(ctx context.Context, what string, e nodeEntry, err error) {
+	ref := model.NewRef("node", s.req.Node)
+	var launch *launchError
+	switch {
+	case errors.As(err, &launch):
+		if s.awaitOthers(ctx) {
+			s.gap(s.explain(what, ref, launch.error, "create pods in namespace "+s.req.ProbeNamespace+" with hostNetwork"))
+		}
+	case s.awaitOthers(ctx) || s.othersWanted():
+		s.gap(s.failedRun(ctx, what, ref, e.reader, err))
+	}
+}
+
+// probeNode probes from the node without reading it.
+func (s *session) probeNode(ctx context.Context, name string) {
+	if !s.awaitOthers(ctx) {
+		return
+	}
+	ref := model.NewRef("node", name)
+	what := "probe from " + describe(model.VantageNode, name)
+	s.gap(model.Gap{What: "sysctls and routes of " + string(ref), Ref: ref, Reason: "not asked for: --node-reader none"})
+	e, err := s.launchNode(ctx, name, false)
+	if err != nil {
+		s.nodeUnread(ctx, what, e, &launchError{err})
+		return
+	}
+	obs, err := s.runPlan(ctx, e.probe, s.req.Plan.For(model.VantageNode, s.req.Facts), nil)
+	if err != nil && !s.unwanted(ctx) {
+		s.gap(s.failedRun(ctx, what, ref, e.probe, err))
+	}
+	s.keep(place{model.VantageNode, ref, name, "host-pod"}, obs)
 }
 
 // probeAgain makes sure that the pod's probe fails once more between the two
@@ -272,18 +307,4 @@ func stillSending(obs []model.Observation, after time.Duration) bool {
 		p, last := o.PhaseOf(o.Failed), lastSent[o.Failed]
 		return o.Purpose == probe.PurposeQuestion && last > 0 && p != nil && p.Result == model.TimedOut && p.Duration > last && after < last-300*time.Millisecond
 	})
-}
-
-func (s *session) readNode(ctx context.Context, c container) (*model.NodeFacts, error) {
-	out, err := s.verb(ctx, c, nil, nil, func() []string {
-		return []string{"node", "--now", time.Now().UTC().Format(time.RFC3339Nano)}
-	})
-	if err != nil {
-		return nil, err
-	}
-	facts := &model.NodeFacts{}
-	if err := json.Unmarshal(out, facts); err != nil {
-		return nil, fmt.Errorf("the probe on the node answered no facts: %w; is %s the probe image of this podpath?", err, s.req.Image)
-	}
-	return facts, nil
 }

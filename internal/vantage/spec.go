@@ -17,6 +17,9 @@ const (
 	neverReady    = "podpath.dev/never-ready"
 )
 
+// readerMemory is what the node's own tools may take to list a large rule set.
+var readerMemory = resource.MustParse("256Mi")
+
 // containerSecurity meets the restricted Pod Security Standard.
 func containerSecurity() *corev1.SecurityContext {
 	no, yes := false, true

@@ -67,9 +67,11 @@ type Request struct {
 	Facts probe.Facts // what the plan was made from
 
 	Image          string
-	PullPolicy     string // default IfNotPresent
-	Via            string // default auto
-	ProbeNamespace string // for pods in the host's network
+	PullPolicy     string   // default IfNotPresent
+	Via            string   // default auto
+	ProbeNamespace string   // for pods in the host's network
+	NodeReader     string   // how much is read inside nodes; default full
+	FarNodes       []string // nodes at the other end, which are read and not probed from
 	TTL            time.Duration
 	EphemeralTTL   time.Duration // of the process in an ephemeral container: it cannot be added twice
 	StartTimeout   time.Duration // how long a pod may take to start
@@ -96,6 +98,7 @@ func (r *Request) defaults() {
 	set(&r.PullPolicy, string(corev1.PullIfNotPresent))
 	set(&r.Via, ViaAuto)
 	set(&r.ProbeNamespace, DefaultNamespace)
+	set(&r.NodeReader, ReaderFull)
 	if r.Pod != nil {
 		set(&r.Node, r.Pod.Node)
 	}
@@ -177,7 +180,7 @@ func (s *session) run(ctx context.Context) Result {
 		s.podObs = s.podVantage(wait)
 	})
 	if s.req.Via != ViaNone {
-		for _, f := range []func(context.Context){s.peer, s.otherNode, s.sweep} {
+		for _, f := range []func(context.Context){s.peer, s.otherNode, s.farNodes, s.sweep} {
 			others.Go(func() { f(wait) })
 		}
 		others.Go(func() {

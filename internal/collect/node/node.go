@@ -1,13 +1,15 @@
 // Package node reads what the kernel of one machine says about forwarding
 // packets: switches, counters, interfaces, routes and rules.
 //
-// It runs inside the network namespace that it reads, without any privilege.
-// Each read can fail alone and then leaves a gap; a file of a module that is
+// It runs inside the network namespace that it reads. Read needs no privilege;
+// ReadAll needs some, and says of each read which. Each read can fail alone and
+// then leaves a gap; a file of a module that is
 // not loaded is no failure. The package is linked into the probe and so uses
 // nothing beyond the standard library and netlink.
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +37,21 @@ func Read(root string) *model.NodeFacts {
 	r.routes()
 	r.rules()
 	r.chains()
+	r.neighbours()
+	r.pressure()
+	return r.facts
+}
+
+// ReadAll reads what takes privileges too: the packet filter's rules (NET_ADMIN),
+// kernel messages (SYSLOG), and the node's files as far as they are seen below
+// host: its /usr, for the tools that know its packet filter, and its /etc, for
+// sysctls and the configuration of kubelet and network plugin.
+func ReadAll(ctx context.Context, root, host string) *model.NodeFacts {
+	r := &reader{root: root, facts: Read(root)}
+	r.filters(ctx, host)
+	r.messages()
+	r.persisted(host)
+	r.configuration(host)
 	return r.facts
 }
 

@@ -23,7 +23,7 @@ const usage = `podpath-probe tells what connections do from where it runs.
 
   podpath-probe serve [--ttl 3m]   idle until nothing has been run for that long; SIGTERM ends it
   podpath-probe run                read a plan (JSON) from standard input, write observations (JSON)
-  podpath-probe node [--now TIME] [ROOT]
+  podpath-probe node [--now TIME] [--host FOLDER] [ROOT]
                                    write what the kernel of this node says (JSON)
   podpath-probe stop               end the serving process of this container
 `
@@ -46,7 +46,7 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	case "run":
 		err = run(ctx, s)
 	case "node":
-		err = nodeFacts(args, s.Out)
+		err = nodeFacts(ctx, args, s.Out)
 	case "stop":
 		err = tell(socketName(), "stop")
 	case "help", "-h", "--help":
