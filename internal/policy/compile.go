@@ -131,7 +131,7 @@ func (c *compiler) networkRules(rules []model.PolicyRule, subject *Selection, in
 	for i := range rules {
 		r := Rule{Index: i, Action: Allow, Unknown: rules[i].Unknown}
 		for j := range rules[i].Peers {
-			r.Peers = append(r.Peers, c.networkPeer(&rules[i].Peers[j], subject.Namespace))
+			r.Peers = append(r.Peers, c.networkPeer(&rules[i].Peers[j], subject.Namespace)...)
 		}
 		for _, one := range c.withPorts(r, rules[i].Ports, ingress) {
 			c.forWindows(&one, subject)
@@ -141,17 +141,18 @@ func (c *compiler) networkRules(rules []model.PolicyRule, subject *Selection, in
 	return out
 }
 
-func (c *compiler) networkPeer(p *model.PolicyPeer, ns string) Peer {
-	if p.Unknown != "" {
-		return Peer{Kind: Mystery, Why: p.Unknown}
+func (c *compiler) networkPeer(p *model.PolicyPeer, ns string) []Peer {
+	switch {
+	case p.Unknown != "":
+		return []Peer{{Kind: Mystery, Why: p.Unknown}}
+	case p.IPBlock.IsValid() && c.rules.Dialect == Cilium:
+		return c.ciliumRange(p)
+	case p.IPBlock.IsValid():
+		return []Peer{{Kind: Range, CIDRs: []netip.Prefix{p.IPBlock.Masked()}, Except: masked(p.Except)}}
+	case p.PodSelector == nil && p.NamespaceSelector == nil:
+		return []Peer{{Kind: Mystery, Why: "a peer that says nothing that is understood"}}
 	}
-	if p.IPBlock.IsValid() {
-		return Peer{Kind: Range, CIDRs: []netip.Prefix{p.IPBlock.Masked()}, Except: masked(p.Except), Beyond: c.rules.Dialect == Cilium}
-	}
-	if p.PodSelector == nil && p.NamespaceSelector == nil {
-		return Peer{Kind: Mystery, Why: "a peer that says nothing that is understood"}
-	}
-	return Peer{Kind: Pods, Pods: selection(ns, p.NamespaceSelector, p.PodSelector)}
+	return []Peer{{Kind: Pods, Pods: selection(ns, p.NamespaceSelector, p.PodSelector)}}
 }
 
 // selection chooses pods by a namespace selector (nil: the own namespace) and a pod selector.

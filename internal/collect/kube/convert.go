@@ -325,12 +325,17 @@ func policyRule(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.Net
 	for _, p := range peers {
 		peer := model.PolicyPeer{PodSelector: selector(p.PodSelector), NamespaceSelector: selector(p.NamespaceSelector)}
 		if b := p.IPBlock; b != nil {
-			// A block that cannot be read must not become "all": it stays a peer that matches nothing.
-			peer.IPBlock, _ = prefix(b.CIDR)
+			// A block that cannot be read must become neither "all" nor "none".
+			var ok bool
+			if peer.IPBlock, ok = prefix(b.CIDR); !ok {
+				peer.Unknown = "its ipBlock " + strconv.Quote(b.CIDR) + " is no range of addresses"
+			}
 			for _, e := range b.Except {
-				if except, ok := prefix(e); ok {
-					peer.Except = append(peer.Except, except)
+				except, ok := prefix(e)
+				if !ok {
+					peer.Unknown = "its except " + strconv.Quote(e) + " is no range of addresses"
 				}
+				peer.Except = append(peer.Except, except)
 			}
 		}
 		rule.Peers = append(rule.Peers, peer)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	networkingv1 "k8s.io/api/networking/v1"
+
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/policy"
 )
@@ -128,5 +130,15 @@ func TestUnreadableObject(t *testing.T) {
 	w, _, err := s.collect(t, Options{})
 	if err != nil || len(w.Gaps) != 1 || w.Gaps[0].What != "one of ciliumclusterwidenetworkpolicies.cilium.io" {
 		t.Errorf("%v, gaps %+v", err, w.Gaps)
+	}
+}
+
+// TestUnreadableBlock: what is no range of addresses is neither everybody nor nobody.
+func TestUnreadableBlock(t *testing.T) {
+	for _, block := range []networkingv1.IPBlock{{CIDR: "10.0.0.0/99"}, {CIDR: "10.0.0.0/8", Except: []string{"x"}}} {
+		rule := policyRule([]networkingv1.NetworkPolicyPeer{{IPBlock: &block}}, nil)
+		if !strings.Contains(rule.Peers[0].Unknown, "no range of addresses") {
+			t.Errorf("%+v", rule.Peers[0])
+		}
 	}
 }
