@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/podpath/podpath/internal/collect/kube"
 	"github.com/podpath/podpath/internal/examine"
 	"github.com/podpath/podpath/internal/manifest"
 	"github.com/podpath/podpath/internal/model"
@@ -184,10 +185,11 @@ func (f *reachFlags) world(ctx context.Context, s Streams) (*model.World, []stri
 		}
 		return &c.World, []string{"a snapshot holds what its own question took: pods of other namespaces may be missing"}, nil
 	}
-	if err := f.prepare(); err != nil {
+	client, err := kube.Connect(f.kube)
+	if err != nil {
 		return nil, nil, fmt.Errorf("%w\nOr look at manifests, which needs no cluster: podpath reach --dir DIRECTORY", err)
 	}
-	f.opts.Progress = p.Say
+	f.opts.Config, f.opts.Kube, f.opts.Namespace, f.opts.Progress = client.Config, client.Set, client.Namespace, p.Say
 	w, err := examine.World(ctx, f.opts)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, nil, fmt.Errorf("the cluster was not read within --timeout %s: give it longer", f.opts.Timeout)

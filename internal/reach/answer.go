@@ -201,7 +201,7 @@ func (e *Engine) judgeClass(o *outcome, sources []Party, targets []target, proto
 			if s.Pod != nil && s.Pod == t.party.Pod && !s.Pod.Standing && !single {
 				continue // what a pod does with itself is not what is meant by "all pods"
 			}
-			if s.Addr.IsValid() && t.party.Addr.IsValid() && s.Addr.Is4() != t.party.Addr.Is4() {
+			if e.strangers(s, t.party) {
 				continue
 			}
 			k := 0
@@ -363,6 +363,8 @@ func (e *Engine) explain(f *found) (by, reason string) {
 func decided(d *policy.Decision, direction int) string {
 	word := [2]string{"egress", "ingress"}[direction]
 	switch {
+	case d.Decided == "" && d.Verdict == model.Unknown:
+		return "not known"
 	case d.Decided == "":
 		return "no " + word + " policy"
 	case d.Rule >= 0:

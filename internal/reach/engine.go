@@ -40,6 +40,7 @@ type Engine struct {
 	weak      map[string]weakened
 	nameRep   map[int32]int32 // a unit for each set of port names
 	fns       *functions
+	families  [2]bool       // IPv4, IPv6: what the cluster's own addresses are of
 	dead      []bool        // atoms whose addresses pods and nodes have all taken
 	profiles  [2][]*profile // egress, ingress
 
@@ -62,6 +63,7 @@ const (
 func New(x *policy.Index, asked []netip.Prefix) *Engine {
 	e := &Engine{x: x, looks: look(x.Rules()), fns: newFunctions()}
 	e.atoms = newAtoms(slices.Concat(e.looks.prefixes, x.PodNets(), asked))
+	e.families = families(x)
 	e.classify()
 	e.enter()
 	e.every = make([]int32, len(e.entries))

@@ -125,7 +125,7 @@ func (e *Engine) table(sources []Party, targets []target, mask [len(Protocols)]b
 			if s.Pod != nil && s.Pod == t.party.Pod && (len(sources) > 1 || len(targets) > 1) {
 				continue
 			}
-			if s.Addr.IsValid() && t.party.Addr.IsValid() && s.Addr.Is4() != t.party.Addr.Is4() {
+			if e.strangers(s, t.party) {
 				continue
 			}
 			f := e.ports(s, t.party)

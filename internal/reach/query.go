@@ -99,6 +99,43 @@ func (e *Engine) implicit(pod, peer Party, d int) policy.Tri {
 	return policy.No
 }
 
+// families tells which address families a cluster uses: IPv4 where nothing says so.
+func families(x *policy.Index) (out [2]bool) {
+	note := func(list []netip.Addr) {
+		for _, a := range list {
+			if a.Unmap().Is4() {
+				out[0] = true
+			} else {
+				out[1] = true
+			}
+		}
+	}
+	k := &x.World().Kube
+	for _, p := range k.Pods {
+		note(p.IPs)
+	}
+	for _, s := range k.Services {
+		note(s.ClusterIPs)
+	}
+	for _, p := range x.PodNets() {
+		note([]netip.Addr{p.Addr()})
+	}
+	out[0] = out[0] || !out[1]
+	return out
+}
+
+// strangers says that two parties have no address family in common. A pod
+// without an address will have one of each family that the cluster uses.
+func (e *Engine) strangers(a, b Party) bool {
+	has := func(p Party, family int) bool {
+		if !p.Addr.IsValid() {
+			return e.families[family]
+		}
+		return p.Addr.Is4() == (family == 0)
+	}
+	return !(has(a, 0) && has(b, 0)) && !(has(a, 1) && has(b, 1))
+}
+
 // Verdict is what happens to one connection.
 func (e *Engine) Verdict(from, to Party, protocol int, port uint16) model.Verdict {
 	return e.fns.at(e.ports(from, to), protocol, port)

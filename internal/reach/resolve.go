@@ -375,7 +375,7 @@ func (e *Engine) choose(s Side) (*group, error) {
 	}
 	switch {
 	case maybe > 0:
-		g.why = fmt.Sprintf("whether it selects %d pods is not known: the labels of their namespaces were not read", maybe)
+		g.why = fmt.Sprintf("whether it selects %s is not known: the labels of their namespaces were not read", plural(maybe, "more pod", "more pods"))
 	case len(g.parties) == 0:
 		g.why = "it selects no pods"
 	}

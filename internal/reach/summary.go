@@ -62,7 +62,9 @@ func (e *Engine) Summary(lists bool) *Summary {
 
 // egress groups pods by what they may open to the internet.
 func (e *Engine) egress() []Exposure {
-	inet := e.atoms.internet(e.x.PodNets())
+	inet := slices.DeleteFunc(e.atoms.internet(e.x.PodNets()), func(a int32) bool {
+		return e.atoms.list[a].Addr().Is4() && !e.families[0] || e.atoms.list[a].Addr().Is6() && !e.families[1]
+	})
 	type state struct {
 		exposure Exposure
 		pods     []Party
@@ -81,9 +83,7 @@ func (e *Engine) egress() []Exposure {
 		}
 		for _, f := range slices.Sorted(maps.Keys(byFn)) {
 			x := Exposure{Ports: text(e.fns.spans(f, model.Pass)), Unknown: text(e.fns.spans(f, model.Unknown))}
-			if x.To = []string{"internet"}; len(byFn[f]) < len(inet) {
-				x.To = e.outsideLabels(byFn[f])
-			}
+			x.To = e.internetLabels(byFn[f], inet)
 			key := strings.Join(append(x.To, x.Ports, x.Unknown), "\x00")
 			g := groups[key]
 			if g == nil {
@@ -110,6 +110,34 @@ func (e *Engine) egress() []Exposure {
 	}
 	slices.SortStableFunc(out, func(a, b Exposure) int { return cmp.Compare(b.Count, a.Count) })
 	return out
+}
+
+// internetLabels names a part of the internet: all, one address family, or networks.
+func (e *Engine) internetLabels(part []Party, whole []int32) []string {
+	var all, got [2]int // IPv4, IPv6
+	family := func(a int32) int {
+		if e.atoms.list[a].Addr().Is4() {
+			return 0
+		}
+		return 1
+	}
+	for _, a := range whole {
+		if !e.dead[a] {
+			all[family(a)]++
+		}
+	}
+	for _, p := range part {
+		got[family(p.entry-e.outside)]++
+	}
+	switch {
+	case got == all:
+		return []string{"internet"}
+	case got[1] == 0 && got[0] == all[0]:
+		return []string{"internet (IPv4)"}
+	case got[0] == 0 && got[1] == all[1]:
+		return []string{"internet (IPv6)"}
+	}
+	return e.outsideLabels(part)
 }
 
 // publicSources tells by which public addresses pods leave, node by node, where
