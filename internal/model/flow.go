@@ -50,6 +50,34 @@ type Step struct {
 	Out     Flow     `json:"out"`               // as it leaves (rewritten or not); zero after a drop
 	Trail   []string `json:"trail,omitempty"`   // what else was looked at, in order
 	Gaps    []Gap    `json:"gaps,omitempty"`    // what could not be read and would decide
+
+	Filter *FilterRule `json:"filter,omitempty"` // the rule of a node's packet filter that decided
+	Proxy  *ProxyState `json:"proxy,omitempty"`  // what a node has of a Service
+}
+
+// FilterRule is one rule of a node's packet filter, or the policy of a chain.
+type FilterRule struct {
+	Tool   string  `json:"tool"` // iptables-legacy, iptables-nft, nft
+	Family string  `json:"family"`
+	Table  string  `json:"table"`
+	Chain  string  `json:"chain"`
+	Text   string  `json:"text"`             // the rule's own words; of a policy: "policy drop"
+	Handle int     `json:"handle,omitempty"` // to name it in nft
+	Line   int     `json:"line,omitempty"`   // in iptables-save's output
+	With   string  `json:"with,omitempty"`   // what a reject sends back
+	Share  float64 `json:"share,omitempty"`  // of the connections, where not all
+}
+
+// ProxyState compares what a node's kube-proxy wrote for a Service's port with
+// the endpoints that the API has.
+type ProxyState struct {
+	Mode    string   `json:"mode"`              // iptables, nftables, "" not known
+	Absent  bool     `json:"absent,omitempty"`  // nothing translates the Service's address
+	Refused bool     `json:"refused,omitempty"` // the node refuses it, as a Service without endpoints
+	Stale   []string `json:"stale,omitempty"`   // targets that are no endpoints: address:port
+	Missing []string `json:"missing,omitempty"` // endpoints that are no targets
+	Share   float64  `json:"share,omitempty"`   // of the connections that go to stale targets
+	Rule    string   `json:"rule,omitempty"`    // that translates to the first stale target, or refuses
 }
 
 // Path is the predicted way of one flow.

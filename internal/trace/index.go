@@ -42,7 +42,8 @@ type Index struct {
 
 	podCIDRs, serviceCIDRs []netip.Prefix
 	masq                   masqConfig
-	cilium                 bool // the dataplane is Cilium's: its own forwarding, no kube-proxy
+	filters                map[string]*nodeFilter // of the nodes that were entered
+	cilium                 bool                   // the dataplane is Cilium's: its own forwarding, no kube-proxy
 }
 
 // nicAddr is one address of a network interface.
@@ -57,6 +58,7 @@ func Build(w *model.World) *Index {
 	x.indexKube()
 	x.indexAzure()
 	x.masq = masqFrom(w)
+	x.filters = filtersOf(w)
 	x.cilium = x.policies.Dialect() == policy.Cilium
 	return x
 }

@@ -24,8 +24,12 @@ func (t *tracer) facts() *model.NodeFacts {
 // kernelOut judges the sender's node: whether it forwards a pod's packets, and
 // where its own routes lead.
 func (t *tracer) kernelOut(_ *backends, to *backend) {
-	if t.nodeLocal() || t.sameNode() && !t.routedOnNode() {
-		return // bridged or switched on the node: nothing is routed
+	if t.nodeLocal() {
+		return
+	}
+	if t.sameNode() && !t.routedOnNode() {
+		t.bridgedOnNode()
+		return // nothing else is routed
 	}
 	ref := t.nodeRef()
 	s := model.Step{Hop: model.HopNodeKernel, At: ref, Title: "kernel of " + string(ref)}
@@ -60,7 +64,9 @@ func (t *tracer) kernelOut(_ *backends, to *backend) {
 	if s.Verdict == model.Pass {
 		t.ownRoute(&s, facts)
 	}
-	if s.Verdict == model.Pass && t.org.pod != nil && !t.org.pod.HostNetwork {
+	if s.Verdict == model.Pass && t.x.filters[ref.Name()] != nil {
+		t.nodeRules(&s)
+	} else if s.Verdict == model.Pass && t.org.pod != nil && !t.org.pod.HostNetwork {
 		t.packetFilter(&s, facts)
 	}
 	t.add(s)
@@ -233,6 +239,8 @@ func (t *tracer) kernelIn(n *model.Node) {
 	if value == "0" {
 		s.Verdict, s.Decided = model.Drop, ref
 		s.Reason = fmt.Sprintf("%s = 0 on %s: packets to its pods are not forwarded", key, ref)
+	} else {
+		t.rulesIn(&s, n)
 	}
 	t.add(s)
 }

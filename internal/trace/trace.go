@@ -11,7 +11,8 @@
 //	policy      egress NetworkPolicy (judged on the backend when the destination is a Service)
 //	cni         the destination is not shadowed by the pod, Service or another local network
 //	service     ClusterIP, external address or node port → an endpoint
-//	node-kernel ip_forward, forwarding and rp_filter per device, the node's own routes
+//	kube-proxy  what the node has of the Service, where its rules were read
+//	node-kernel the node's packet filter, ip_forward, forwarding and rp_filter per device, the node's own routes
 //	masquerade  which source address leaves the node
 //	nsg         NIC, then subnet, outbound
 //	route       longest prefix; then user-defined > BGP > system
@@ -30,6 +31,7 @@ import (
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/netfilter"
 )
 
 // maxBackends bounds how many endpoints of a Service are followed one by one.
@@ -113,7 +115,9 @@ type tracer struct {
 	ended  bool   // nothing can follow
 	unsure string // the route was a guess, and why: what follows is not certain either
 	bare   *bareSource
-	egress attachment // where it leaves the node
+	egress attachment        // where it leaves the node
+	walk   *netfilter.Result // through the rules of the sender's node
+	walked bool              // walk was tried
 
 	through *firewall   // the firewall that it went through
 	entered netip.Addr  // the source that the firewall saw
@@ -134,7 +138,7 @@ func (x *Index) follow(f model.Flow, org origin, svc *backends, to *backend) mod
 	t := &tracer{x: x, org: org, flow: f, orig: f}
 	t.path.Flow = f
 	for _, mechanism := range []func(*backends, *backend){
-		t.source, t.egressPolicy, t.localNetworks, t.service, t.kernelOut, t.masquerade, t.leave,
+		t.source, t.egressPolicy, t.localNetworks, t.service, t.kubeProxy, t.kernelOut, t.masquerade, t.leave,
 	} {
 		if t.ended {
 			break

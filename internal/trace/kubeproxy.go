@@ -1,0 +1,157 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/netfilter"
+)
+
+// kubeProxy compares what the sender's node has of the Service with what the API
+// wants: kube-proxy writes its rules from EndpointSlices, and one that is stuck
+// leaves old ones.
+func (t *tracer) kubeProxy(svc *backends, to *backend) {
+	if svc == nil || to == nil {
+		return
+	}
+	ref := t.nodeRef()
+	f := t.x.filters[ref.Name()]
+	s := model.Step{Hop: model.HopKubeProxy, At: ref, Title: "kube-proxy on " + string(ref)}
+	switch {
+	case t.x.cilium:
+		s.Verdict, s.Reason = model.Pass, "Cilium translates Services in place of kube-proxy; its own tables are not read, and are taken to be as the API wants them"
+		if f == nil {
+			return
+		}
+		t.add(s)
+		return
+	case f == nil:
+		return
+	case hasIPVS(f.facts):
+		s.Reason = "kube-proxy runs in ipvs mode on this node (device kube-ipvs0): its tables are not in the packet filter, and were not read"
+		s.Gaps = []model.Gap{{What: "ipvs tables of " + string(ref), Ref: ref, Reason: s.Reason, Permission: "ipvsadm -Ln on the node"}}
+		t.add(s)
+		return
+	}
+	r := t.outWalk()
+	if r == nil {
+		return
+	}
+	if len(f.gaps) > 0 {
+		s.Gaps = f.gaps
+		s.Reason = "not all of the node's packet filter could be read"
+		t.add(s)
+		return
+	}
+	s.Proxy = compareProxy(f, *r, svc, t.orig)
+	t.judgeProxy(&s, svc)
+	t.add(s)
+}
+
+func (t *tracer) judgeProxy(s *model.Step, svc *backends) {
+	state, at := s.Proxy, s.At
+	vip := netip.AddrPortFrom(t.orig.Dst, t.orig.DstPort)
+	s.Verdict, s.Decided = model.Drop, at
+	switch {
+	case state.Refused:
+		s.Verdict = model.Reject
+		s.Reason = fmt.Sprintf("%s refuses %s as if %s had no endpoint, and the API has %s: %s", at, vip, svc.ref(), plural(len(svc.list), "endpoint"), state.Rule)
+	case state.Absent:
+		s.Reason = fmt.Sprintf("no rule on %s translates %s of %s: packets to it leave the node as they are", at, vip, svc.ref())
+	case len(state.Stale) > 0:
+		s.Reason = fmt.Sprintf("%.0f %% of the connections from %s to %s go to %s, no endpoint of the Service: %s", state.Share*100, at, svc.ref(), strings.Join(state.Stale, ", "), state.Rule)
+	default:
+		s.Verdict, s.Decided = model.Pass, ""
+		s.Reason = fmt.Sprintf("its rules (%s) lead to the endpoints that the API has", state.Mode)
+		if len(state.Missing) > 0 {
+			s.Reason = fmt.Sprintf("its rules lead to endpoints of the Service, but not to %s", strings.Join(state.Missing, ", "))
+		}
+	}
+}
+
+// compareProxy reads from a walk where connections to the Service go.
+func compareProxy(f *nodeFilter, r netfilter.Result, svc *backends, orig model.Flow) *model.ProxyState {
+	state := &model.ProxyState{Mode: proxyMode(f.rules)}
+	want := map[string]bool{}
+	for _, b := range svc.list {
+		want[b.addr.String()] = true
+	}
+	got := map[string]bool{}
+	untouched := 0
+	for _, o := range r.Outcomes {
+		to := netip.AddrPortFrom(o.Packet.Dst, o.Packet.DstPort).String()
+		switch {
+		case !o.Packet.DNAT && ofProxy(o.Decided) && (o.Verdict == netfilter.Reject || o.Verdict == netfilter.Drop):
+			if strings.Contains(o.Decided.Rule.Text, orig.Dst.String()) || o.Verdict == netfilter.Reject && !generic(o.Decided) {
+				state.Refused, state.Rule = true, o.Decided.String()
+			}
+			untouched++
+		case !o.Packet.DNAT:
+			untouched++
+		case !o.Packet.Dst.IsValid() || got[to]:
+		case want[to]:
+			got[to] = true
+		default:
+			got[to] = true
+			state.Stale = append(state.Stale, to)
+			state.Rule = translation(o)
+		}
+		if o.Packet.DNAT && o.Packet.Dst.IsValid() && !want[to] {
+			state.Share += o.Chance
+		}
+	}
+	state.Absent = untouched == len(r.Outcomes) && !state.Refused && !blockedBefore(r)
+	for _, b := range svc.list {
+		if !got[b.addr.String()] && len(got) > 0 {
+			state.Missing = append(state.Missing, b.addr.String())
+		}
+	}
+	slices.Sort(state.Stale)
+	return state
+}
+
+// blockedBefore says that something else ended the packet before translation came to it.
+func blockedBefore(r netfilter.Result) bool {
+	return slices.ContainsFunc(r.Outcomes, func(o netfilter.Outcome) bool {
+		return o.Verdict != netfilter.Accept && (o.Hook == netfilter.HookPrerouting || o.Hook == netfilter.HookOutput || o.Hook == netfilter.HookIngress || o.Verdict == netfilter.Unknown)
+	})
+}
+
+// ofProxy says that kube-proxy wrote what decided.
+func ofProxy(d netfilter.Decision) bool {
+	return d.Rule != nil && (d.Table.Name == "kube-proxy" || strings.HasPrefix(d.Chain, "KUBE-"))
+}
+
+// generic are kube-proxy's rules that end what no Service has.
+func generic(d netfilter.Decision) bool { return d.Chain == "cluster-ips-check" }
+
+// translation is the rule that changed the destination.
+func translation(o netfilter.Outcome) string {
+	for i, line := range o.Trail {
+		if strings.HasPrefix(line, "destination becomes") && i+1 < len(o.Trail) {
+			return o.Trail[i+1]
+		}
+	}
+	return ""
+}
+
+// proxyMode is how kube-proxy writes its rules, by its tables.
+func proxyMode(rs *netfilter.RuleSet) string {
+	mode := ""
+	for _, t := range rs.Tables {
+		switch {
+		case t.Name == "kube-proxy" && t.Backend == netfilter.BackendNative:
+			return "nftables"
+		case t.Name == "nat" && t.Chains["KUBE-SERVICES"] != nil:
+			mode = "iptables"
+		}
+	}
+	return mode
+}
+
+func hasIPVS(facts *model.NodeFacts) bool {
+	return slices.ContainsFunc(facts.Links, func(l model.Link) bool { return l.Name == "kube-ipvs0" })
+}
