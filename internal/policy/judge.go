@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/podpath/podpath/internal/model"
@@ -24,7 +25,14 @@ type verdict struct {
 	bottom      bool   // the end of all tiers can be reached
 	why         string // the first thing that was not certain
 	doubt       *filed
-	trail       []string
+	notes       []note
+}
+
+// note is a line of the trail before it is put into words: most decisions need none.
+type note struct {
+	by   *selected
+	rule *Rule // that hands over to the next tier, for certain or perhaps; nil: no rule decided
+	sure bool
 }
 
 // judge asks the policies that select a pod, tier by tier.
@@ -35,7 +43,7 @@ func (x *Index) judge(pod *model.Pod, f model.Flow, ingress bool, policies []sel
 	if ingress {
 		q.target = pod
 	}
-	v := verdict{q: &q, bottom: true}
+	v := verdict{q: &q, bottom: true, notes: make([]note, 0, len(policies))}
 	for first := 0; first < len(policies) && v.bottom; {
 		after := first + 1
 		for after < len(policies) && policies[after].tier == policies[first].tier {
@@ -103,7 +111,7 @@ func (v *verdict) policy(s *selected, of []selected) (sure, passes bool) {
 		}
 		if r.Action == Next || r.Action == Unsure {
 			passes = true
-			v.note(s, "passes it on to the next tier", r, m)
+			v.notes = append(v.notes, note{s, r, m == Yes})
 		}
 		if r.Action == Unsure {
 			v.doubtful(s.filed, "rule "+strconv.Itoa(r.Index+1)+" of "+string(s.Ref)+": its action is not understood")
@@ -112,20 +120,28 @@ func (v *verdict) policy(s *selected, of []selected) (sure, passes bool) {
 			return true, passes
 		}
 	}
-	n := strconv.Itoa(len(s.side.Rules))
-	if s.side.Isolates {
-		v.trail = append(v.trail, string(s.Ref)+": no "+direction(v.q.ingress)+" rule of "+n+" allows it")
-	} else {
-		v.trail = append(v.trail, string(s.Ref)+": no "+direction(v.q.ingress)+" rule of "+n+" decides it")
-	}
+	v.notes = append(v.notes, note{by: s})
 	return false, passes
 }
 
-func (v *verdict) note(s *selected, what string, r *Rule, m Tri) {
-	if m == Maybe {
-		what = "perhaps " + what
+// trail puts the notes into words.
+func (v *verdict) trail() []string {
+	out := make([]string, len(v.notes))
+	for i, n := range v.notes {
+		text := string(n.by.Ref) + ": "
+		switch way := direction(v.q.ingress); {
+		case n.rule != nil && n.sure:
+			text += way + " " + ruleText(n.rule) + " passes it on to the next tier"
+		case n.rule != nil:
+			text += way + " " + ruleText(n.rule) + " perhaps passes it on to the next tier"
+		case n.by.side.Isolates:
+			text += "no " + way + " rule of " + strconv.Itoa(len(n.by.side.Rules)) + " allows it"
+		default:
+			text += "no " + way + " rule of " + strconv.Itoa(len(n.by.side.Rules)) + " decides it"
+		}
+		out[i] = text
 	}
-	v.trail = append(v.trail, string(s.Ref)+": "+direction(v.q.ingress)+" "+ruleText(r)+" "+what)
+	return out
 }
 
 func (v *verdict) doubtful(f *filed, why string) {
@@ -151,23 +167,27 @@ func ruleText(r *Rule) string {
 
 // decision puts the possible outcomes into words.
 func (v *verdict) decision(policies []selected) Decision {
-	d := Decision{Rule: -1, Dialect: v.q.x.dialect, Trail: v.trail}
+	d := Decision{Rule: -1, Dialect: v.q.x.dialect}
 	passes := v.allow.reached || v.bottom
 	switch {
 	case v.deny.reached && passes:
-		d.Verdict, d.Gaps = model.Unknown, v.q.gaps
+		d.Verdict, d.Gaps, d.Trail = model.Unknown, v.q.gaps, v.trail()
 		v.unsure(&d)
 	case v.deny.reached:
-		d.Verdict, d.Refuses = model.Drop, true
+		d.Verdict, d.Refuses, d.Trail = model.Drop, true, v.trail()
 		v.name(&d, &v.deny, "denies")
 		if v.q.hint != "" {
 			d.Trail = append(d.Trail, v.q.hint)
 		}
 	case v.allow.reached:
 		d.Verdict = model.Pass
+		// What other policies of a union say changes nothing; what handed the flow over does.
+		if v.allow.by.Kind != "NetworkPolicy" || slices.ContainsFunc(v.notes, func(n note) bool { return n.rule != nil }) {
+			d.Trail = v.trail()
+		}
 		v.name(&d, &v.allow, "allows")
 	default:
-		d.Verdict = model.Pass
+		d.Verdict, d.Trail = model.Pass, v.trail()
 		d.Reason = "none of " + count(len(policies), "policy that selects", "policies that select") + " " + string(v.q.pod.Ref()) + " for " + direction(v.q.ingress) + " refuses it"
 	}
 	return d
@@ -212,9 +232,6 @@ func (v *verdict) name(d *Decision, o *outcome, verb string) {
 	d.Reason += " " + verb + " it"
 	if verb == "denies" {
 		d.Reason += ": " + q.peerText()
-	}
-	if o.by.Kind == "NetworkPolicy" && len(v.trail) > 0 && o.tier == 0 {
-		d.Trail = nil // what other policies of a union say changes nothing
 	}
 }
 

@@ -202,7 +202,7 @@ type selected struct {
 
 func (x *Index) selecting(pod *model.Pod, ingress bool) []selected {
 	ns := x.namespaced(pod.Namespace)
-	var out []selected
+	out := make([]selected, 0, 8)
 	consider := func(list []*filed) {
 		for _, f := range list {
 			side := f.Egress
