@@ -10,6 +10,9 @@ import (
 // azureDNS is the address of Azure's own resolver, the same in every VNet.
 var azureDNS = netip.MustParseAddr("168.63.129.16")
 
+// IsAzureDNS says that an address is that of Azure's own resolver.
+func IsAzureDNS(a netip.Addr) bool { return a == azureDNS }
+
 // ways chooses the paths that can have caused what was seen.
 func (p *Pass) ways(seen *model.Observation) []Way {
 	var out []Way
@@ -121,9 +124,11 @@ func (p *Pass) nameWays(seen *model.Observation) []Way {
 	}
 	var out []Way
 	run := func(kind string, flow model.Flow) {
-		flow.Protocol, flow.DstPort = "udp", 53
-		path := p.Trace(flow)
-		out = append(out, Way{kind, &path})
+		for _, protocol := range transports(seen) {
+			flow.Protocol, flow.DstPort = protocol, 53
+			path := p.Trace(flow)
+			out = append(out, Way{kind, &path})
+		}
 	}
 	svc, pods := p.NameServers()
 	for _, server := range p.nameServerAddrs(seen, svc) {
@@ -146,6 +151,27 @@ func (p *Pass) nameWays(seen *model.Observation) []Way {
 		}
 	}
 	return out
+}
+
+// transports are those of a lookup that can have failed: UDP, unless all its
+// answers came by UDP and it was the way over TCP, for an answer that was cut
+// short, that failed.
+func transports(seen *model.Observation) []string {
+	overTCP, overUDP := false, false
+	if seen != nil {
+		for _, q := range seen.Queries {
+			silent := q.Result == model.TimedOut || q.Result == model.Refused || q.Result == model.Unreachable || q.Result == model.NoRoute
+			overTCP = overTCP || silent && q.Transport == "tcp"
+			overUDP = overUDP || silent && q.Transport == "udp"
+		}
+	}
+	switch {
+	case overTCP && overUDP:
+		return []string{"udp", "tcp"}
+	case overTCP:
+		return []string{"tcp"}
+	}
+	return []string{"udp"}
 }
 
 func (p *Pass) nameServerAddrs(seen *model.Observation, svc *model.Service) []netip.Addr {

@@ -24,6 +24,7 @@ destination, or a new cluster.
 `,
 	Hop:    model.HopCNI,
 	Covers: []string{"cni-podcidr-overlap-vnet", "pl-service-cidr-overlap", "cni-docker-bridge-overlap"},
+	Under:  []string{"dns-address-differs"},
 	Needs:  []string{"cluster"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Unanswered(o) || o.Failed == "tcp" && o.Result == model.Refused

@@ -20,8 +20,9 @@ coredns-custom makes CoreDNS crash: then its log says which line.
 Mend it by bringing the Deployment back; look at its pods' events and the previous container's log first.
 `,
 	Hop:    model.HopDNS,
-	Covers: []string{"dns-coredns-down", "dns-coredns-bad-corefile", "dns-coredns-loop", "dns-coredns-oom"},
+	Covers: []string{"dns-coredns-down", "dns-coredns-oom"},
 	Needs:  []string{"service", "pod", "endpointslice"},
+	Under:  []string{"corefile-broken", "corefile-loop", "dns-address-differs"},
 	Sees:   dnsFailed,
 	Run: func(p *diagnose.Pass) {
 		svc, servers := p.NameServers()
@@ -33,7 +34,7 @@ Mend it by bringing the Deployment back; look at its pods' events and the previo
 				return
 			}
 		}
-		if readyEndpoints(p, svc) > 0 {
+		if readyEndpoints(p, svc) > 0 || len(servers) == 0 && !noneReady(corednsPods(p)) {
 			return
 		}
 		ref := model.NewRef("service", svc.Namespace, svc.Name)

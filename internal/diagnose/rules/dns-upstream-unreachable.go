@@ -3,9 +3,12 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
+	"github.com/podpath/podpath/internal/corefile"
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/trace"
 )
 
 var dnsUpstreamUnreachable = diagnose.Rule{
@@ -25,7 +28,7 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 	Hop:    model.HopDNS,
 	Covers: []string{"dns-upstream-unreachable"},
 	Needs:  []string{"probe", "vnet", "configmap", "service", "pod", "probe:node"},
-	Under:  []string{"coredns-down", "nsg-denies", "policy-denies", "ip-forward-off", "rp-filter-strict", "masquerade-missing", "forward-policy-drop", "route-node-missing", "route-table-not-associated", "route-blackhole", "route-wrong-next-hop"},
+	Under:  []string{"coredns-down", "corefile-loop", "corefile-broken", "dns-address-differs", "dns-service-no-pods", "dns-config-dead-server", "nsg-denies", "policy-denies", "ip-forward-off", "rp-filter-strict", "masquerade-missing", "forward-policy-drop", "route-node-missing", "route-table-not-associated", "route-blackhole", "route-wrong-next-hop"},
 	Sees:   dnsFailed,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
@@ -33,7 +36,7 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 			return
 		}
 		_, servers := p.NameServers()
-		if len(servers) == 0 || clusterDNSFails(p) {
+		if len(servers) == 0 || clusterDNSFails(p) || answersItself(p) {
 			return
 		}
 		for _, f := range forwards(p, p.LookedUp()) {
@@ -51,6 +54,16 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 			}
 		}
 	},
+}
+
+// answersItself says that CoreDNS's configuration asks no upstream for the name.
+func answersItself(p *diagnose.Pass) bool {
+	file := trace.Corefile(&p.Case.World)
+	if file == nil {
+		return false
+	}
+	kind := file.Decide(p.LookedUp(), "A").Kind
+	return kind == corefile.Hosts || kind == corefile.Template
 }
 
 // clusterDNSFails says that a name of the cluster itself could not be looked up.
@@ -80,6 +93,10 @@ func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, w
 			return // it answers: something else
 		case no != nil:
 			silent++
+			if r := resultAt(no, a); r == model.ServFail || r == model.DNSRefused {
+				f.Title = fmt.Sprintf("The cluster's DNS forwards to %s, which answers %s", a, upper(strings.TrimPrefix(string(r), "dns-")))
+				f.Summary = "CoreDNS passes names outside the cluster on to that server, which does not look them up."
+			}
 			f.Evidence = append(f.Evidence, probe(dnsWords(a, no), no.From))
 		}
 	}
@@ -114,6 +131,17 @@ func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, w
 		f = p.Excluded(f)
 	}
 	p.ReportOn(diagnose.Way{Kind: "dns-upstream"}, f)
+}
+
+// resultAt is how a probe's last query to a server ended.
+func resultAt(o *model.Observation, server netip.Addr) model.Reason {
+	result := model.Reason("")
+	for _, q := range o.Queries {
+		if q.Server.Addr() == server {
+			result = q.Result
+		}
+	}
+	return result
 }
 
 // unowned says that the servers have addresses of the cluster's VNet that nobody there has.

@@ -24,8 +24,12 @@ misspelling.
 Mend it where the name is written: the workload's variable, argument or ConfigMap.
 `,
 	Hop:    model.HopApp,
-	Covers: []string{"app-wrong-hostname", "app-short-name-wrong-namespace", "svc-missing"},
+	Covers: []string{"app-wrong-hostname", "svc-missing"},
 	Needs:  []string{"probe"},
+	Under: []string{
+		"corefile-answers", "corefile-zone-missing", "dns-config-no-search", "dns-policy-of-node", "private-zone-hides-name",
+		"private-zone-not-linked", "service-in-other-namespace",
+	},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "dns" && (o.Result == model.NXDomain || o.Result == model.NoData)
 	},
@@ -68,7 +72,7 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 			f.Confidence = diagnose.Possible
 			f.Evidence = append(f.Evidence, probe("against it: the name resolves from this machine, so it exists somewhere; the cluster's resolvers do not see it (a private zone, a split horizon)"))
 		}
-		p.Report(f)
+		p.ReportOn(dnsWay, f)
 	},
 }
 
