@@ -67,6 +67,8 @@ type measured struct {
 	scenarios results
 	seconds   map[string][]float64          // up, down, demo
 	trace     map[string]map[string]float64 // benchmark → unit → value
+	reach     map[string]map[string]float64 // the same of all pairs
+	processes map[string][][3]float64       // reach-PODS → seconds, processor seconds, MiB of each run
 }
 
 func main() {
@@ -85,7 +87,7 @@ func main() {
 }
 
 func read(dir string) (*measured, error) {
-	m := &measured{seconds: map[string][]float64{}, trace: map[string]map[string]float64{}}
+	m := &measured{seconds: map[string][]float64{}, trace: map[string]map[string]float64{}, reach: map[string]map[string]float64{}, processes: map[string][][3]float64{}}
 	data, err := os.ReadFile(filepath.Join(dir, "scenarios.json"))
 	if err != nil {
 		return nil, err
@@ -105,22 +107,47 @@ func read(dir string) (*measured, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m, lines(filepath.Join(dir, "trace.txt"), func(f []string) error {
+	if err := lines(filepath.Join(dir, "trace.txt"), benchmark(m.trace)); err != nil {
+		return nil, err
+	}
+	if err := lines(filepath.Join(dir, "reach.txt"), benchmark(m.reach)); err != nil {
+		return nil, err
+	}
+	return m, lines(filepath.Join(dir, "reach-process"), func(f []string) error {
+		var run [3]float64
+		if len(f) != 4 {
+			return fmt.Errorf("not a name and three numbers")
+		}
+		for i := range run {
+			v, err := strconv.ParseFloat(f[i+1], 64)
+			if err != nil {
+				return err
+			}
+			run[i] = v
+		}
+		m.processes[f[0]] = append(m.processes[f[0]], run)
+		return nil
+	})
+}
+
+// benchmark reads a line of `go test -bench`.
+func benchmark(to map[string]map[string]float64) func([]string) error {
+	return func(f []string) error {
 		name, ok := strings.CutPrefix(f[0], "Benchmark")
 		if !ok {
 			return nil
 		}
 		name, _, _ = strings.Cut(name, "-")
-		m.trace[name] = map[string]float64{}
+		to[name] = map[string]float64{}
 		for i := 2; i+1 < len(f); i += 2 { // name, runs, then pairs of value and unit
 			v, err := strconv.ParseFloat(f[i], 64)
 			if err != nil {
 				return err
 			}
-			m.trace[name][f[i+1]] = v
+			to[name][f[i+1]] = v
 		}
 		return nil
-	})
+	}
 }
 
 // lines gives each line of three fields or more; a file that is not there has none.
@@ -223,7 +250,7 @@ func (m *measured) promises() []line {
 			out = append(out, l.line)
 		}
 	}
-	return out
+	return append(out, m.allPairs()...)
 }
 
 func write(w io.Writer, m *measured, on, only string) {
@@ -236,6 +263,7 @@ func write(w io.Writer, m *measured, on, only string) {
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", l.what, l.bar, l.shown, l.met(), l.command)
 	}
 	fmt.Fprint(w, "\nA bar that is not met is a bug. `make demo` on a fresh machine (bar: 12 minutes on 2 cores) is measured on one, by hand.\n")
+	m.growth(w)
 	fmt.Fprint(w, "\n## Scenarios\n\nThe truth is the scenario's; what was named is podpath's first cause. Topologies read CNI/outbound/policy engine/proxy mode/nodes.\n")
 	fmt.Fprint(w, "\n| scenario | topology | truth | named first | rank | seconds | own | |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range m.scenarios.Scenarios {

@@ -12,7 +12,7 @@ import (
 func TestRoundTrip(t *testing.T) {
 	w := reachtest.Cluster(1, reachtest.Size{Pods: 500, Replicas: 1, Policies: 100})
 	dir := t.TempDir()
-	if err := reachtest.Write(w, dir); err != nil {
+	if err := reachtest.Write(w, dir, false); err != nil {
 		t.Fatal(err)
 	}
 	got, err := manifest.Read(dir, manifest.Options{})
@@ -42,7 +42,7 @@ func TestRoundTrip(t *testing.T) {
 func BenchmarkRead(b *testing.B) {
 	w := reachtest.Cluster(1, reachtest.Size{Pods: 10000, Replicas: 1, Policies: 2000})
 	dir := b.TempDir()
-	if err := reachtest.Write(w, dir); err != nil {
+	if err := reachtest.Write(w, dir, false); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

@@ -34,3 +34,23 @@ func BenchmarkAllPairs(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkIntents is ten thousand intents over 10,000 pods and 2,000 policies.
+func BenchmarkIntents(b *testing.B) {
+	w := reachtest.Cluster(1, reachtest.Size{Pods: 10000, Replicas: 1, Policies: 2000})
+	e := reach.New(policy.BuildAs(w, policy.Upstream), nil)
+	var list []reach.Intent
+	for i := range 10000 {
+		ns, other := i%200, (i*7)%200
+		from := reach.Side{Text: fmt.Sprintf("ns-%04d/app-%03d-00000", ns, i%50)}
+		to := reach.Side{Text: fmt.Sprintf("ns-%04d/svc/app-%03d", other, (i*3)%50)}
+		if i%10 == 0 {
+			from = reach.Side{Text: fmt.Sprintf("ns-%04d/tier=web", ns)}
+		}
+		list = append(list, reach.Intent{From: from, To: to, Port: "80", Protocol: "tcp", Expect: "deny"})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.AskAll(list, "")
+	}
+}

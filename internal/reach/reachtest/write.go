@@ -15,8 +15,16 @@ import (
 )
 
 // Write writes a World as manifests, one file a namespace, as kubectl would
-// print them. Owners are left out: each pod stands for itself.
-func Write(w *model.World, dir string) error {
+// print them. Owners are left out: each pod stands for itself. With workloads,
+// those of several pods are written as they lie in a repository instead.
+func Write(w *model.World, dir string, workloads bool) error {
+	replicas := map[model.Ref][]*model.Pod{}
+	if workloads {
+		for _, ref := range sorted(w.Kube.Pods) {
+			p := w.Kube.Pods[ref]
+			replicas[p.Owner] = append(replicas[p.Owner], p)
+		}
+	}
 	files := map[string]*bytes.Buffer{}
 	doc := func(ns, apiVersion, kind, name string, labels model.Labels) *bytes.Buffer {
 		b := files[ns]
@@ -44,6 +52,12 @@ func Write(w *model.World, dir string) error {
 	}
 	for _, ref := range sorted(w.Kube.Pods) {
 		p := w.Kube.Pods[ref]
+		if list := replicas[p.Owner]; len(list) > 1 {
+			if list[0] == p {
+				workload(doc(p.Namespace, "apps/v1", "Deployment", p.Owner.Name(), p.Labels), p, len(list))
+			}
+			continue
+		}
 		pod(doc(p.Namespace, "v1", "Pod", p.Name, p.Labels), p)
 	}
 	for _, ref := range sorted(w.Kube.Services) {
@@ -88,6 +102,20 @@ func pod(b *bytes.Buffer, p *model.Pod) {
 	}
 	for _, ip := range p.IPs {
 		fmt.Fprintf(b, "  - ip: %s\n", ip)
+	}
+}
+
+func workload(b *bytes.Buffer, p *model.Pod, replicas int) {
+	fmt.Fprintf(b, "spec:\n  replicas: %d\n  selector:\n", replicas)
+	mapping(b, "    ", "matchLabels", p.Labels)
+	b.WriteString("  template:\n    metadata:\n")
+	mapping(b, "      ", "labels", p.Labels)
+	b.WriteString("    spec:\n      containers:\n")
+	for _, c := range p.Containers {
+		fmt.Fprintf(b, "      - name: %s\n        image: registry.example/%s:1.2.3\n        ports:\n", c.Name, c.Name)
+		for _, port := range c.Ports {
+			fmt.Fprintf(b, "        - containerPort: %d\n          name: %s\n          protocol: %s\n", port.Port, port.Name, port.Protocol)
+		}
 	}
 }
 

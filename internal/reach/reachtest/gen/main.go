@@ -32,5 +32,5 @@ func run(args []string) error {
 	if err := os.MkdirAll(args[0], 0o755); err != nil {
 		return err
 	}
-	return reachtest.Write(reachtest.Cluster(uint64(n[3]), reachtest.Size{Pods: n[0], Replicas: n[1], Policies: n[2]}), args[0])
+	return reachtest.Write(reachtest.Cluster(uint64(n[3]), reachtest.Size{Pods: n[0], Replicas: n[1], Policies: n[2]}), args[0], n[1] > 1)
 }
