@@ -29,6 +29,7 @@ type Report struct {
 	Narrowed      []string            `json:"narrowed,omitempty"` // where the answers of the vantage points part
 	RuledOut      []string            `json:"ruledOut,omitempty"`
 	Paths         []model.Path        `json:"paths"`
+	Lookup        *model.Lookup       `json:"lookup,omitempty"` // the predicted way of the name
 	Observations  []model.Observation `json:"observations"`
 	NotChecked    []model.Gap         `json:"notChecked"` // reads that failed, with what would allow them
 	Skipped       []diagnose.Skip     `json:"skipped,omitempty"`
@@ -58,7 +59,7 @@ func New(c *model.Case, r diagnose.Result) *Report {
 	out := &Report{
 		APIVersion: "podpath/v1", Kind: "Report", Question: c.Question, Asked: c.Asked, Works: r.Works, Persistence: r.Persistence,
 		Causes: r.Causes, AlsoNoticed: r.Also, Disagreements: r.Disagreements, Narrowed: r.Narrowed, RuledOut: r.RuledOut,
-		Paths: c.Paths, Observations: c.Observations, NotChecked: gaps(c, r.Works == "true"), Skipped: r.Skipped, Notes: c.Notes,
+		Paths: c.Paths, Lookup: c.Lookup, Observations: c.Observations, NotChecked: gaps(c, r.Works == "true"), Skipped: r.Skipped, Notes: c.Notes,
 	}
 	out.ExitCode = exitCode(r)
 	// Lists are lists also when they are empty: a program need not ask for null.

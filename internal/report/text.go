@@ -38,6 +38,7 @@ func Text(w io.Writer, r *Report, o Options) error {
 	for i := range r.Paths {
 		p.path(r, i)
 	}
+	p.name(r)
 	p.observations(r)
 	p.causes(r)
 	p.findings("Also noticed (explains nothing here)", r.AlsoNoticed, false)
