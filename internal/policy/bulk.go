@@ -103,28 +103,26 @@ func (e *Expr) keys(out []string) []string {
 	return out
 }
 
+// assumed are where pods of manifests get their addresses from when nothing
+// tells: the private networks of RFC 1918, which the defaults of AKS and of
+// the common CNI plugins lie in. Without this every block of public addresses
+// might hold every pod.
+var assumed = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16")}
+
 // unplaced judges the addresses of a peer for a pod that has none yet. All that
 // is known of it is that it will be in one of the pods' networks.
 func (x *Index) unplaced(p *Peer) (Tri, string) {
-	whole := func(c netip.Prefix) bool { return c.Bits() == 0 }
-	if len(x.podNets) > 0 {
-		result := Tri(0)
-		for i, net := range x.podNets {
-			m := rangeHolds(p, net)
-			if i > 0 && m != result {
-				m = Maybe
-			}
-			if result = m; m == Maybe {
-				break
-			}
-		}
-		if result != Maybe {
-			return result, ""
-		}
-	} else if len(p.Except) == 0 && slices.ContainsFunc(p.CIDRs, whole) {
-		return Yes, ""
+	nets := x.podNets
+	if len(nets) == 0 {
+		nets = assumed
 	}
-	return Maybe, "the pod has no address yet, and whether it will be in the range is not known"
+	result := rangeHolds(p, nets[0])
+	for _, net := range nets[1:] {
+		if rangeHolds(p, net) != result {
+			result = Maybe
+		}
+	}
+	return result, "the pod has no address yet, and whether it will be in the range is not known"
 }
 
 // rangeHolds says whether a peer's addresses hold a whole network, a part of it or nothing.

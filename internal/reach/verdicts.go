@@ -26,6 +26,9 @@ func (e *Engine) Source() Source {
 	for _, i := range e.x.Rules().Ignored {
 		s.Notes = append(s.Notes, fmt.Sprintf("%s counts for nothing: %s", i.Ref, i.Reason))
 	}
+	if len(e.unplaced) > 0 && len(e.looks.prefixes) > 0 && len(e.x.PodNets()) == 0 {
+		s.Notes = append(s.Notes, "pods that have no address yet are taken to get a private one (RFC 1918); --pod-cidr tells better")
+	}
 	for _, g := range e.x.World().Gaps {
 		note := "not read: " + g.What + " (" + g.Reason + ")"
 		if g.Permission != "" {
