@@ -85,10 +85,11 @@ func byKinds(w *model.World) (Dialect, string) {
 
 const byKind = "policies of "
 
-// guessed says that the dialect of a running cluster was told from its policies
-// alone: they may be left over from another dataplane.
+// guessed says that nothing tells what carries policies out in a running
+// cluster, but at most its policies: they may be left over from another
+// dataplane, and not every one carries out every kind.
 func guessed(w *model.World, engine string) bool {
-	if !strings.HasPrefix(engine, byKind) {
+	if engine != "" && !strings.HasPrefix(engine, byKind) {
 		return false
 	}
 	for _, n := range w.Kube.Nodes {
@@ -158,10 +159,10 @@ var enginesGap = model.Gap{
 // enforce weakens a refusal that nothing carries out, and what a policy decides
 // of which it is not known that anything carries it out.
 func (x *Index) enforce(d Decision) Decision {
-	if x.guess && familyOf(d.Decided.Kind()) != admin && d.Verdict != model.Unknown {
+	if x.guess && isCustom(d.Decided.Kind()) && x.enforced == isEnforced && d.Verdict != model.Unknown {
 		d.Trail = append(d.Trail, d.Reason)
 		d.Verdict, d.Gaps = model.Unknown, append(d.Gaps, enginesGap)
-		d.Reason = fmt.Sprintf("%s decides it, but whether %s runs here and carries it out is not known", d.Decided, x.dialect.Dataplane())
+		d.Reason = fmt.Sprintf("%s decides it, but what carries policies out here is not known, and not everything carries out this kind", d.Decided)
 		return d
 	}
 	if d.Verdict != model.Drop || x.enforced == isEnforced {

@@ -68,6 +68,11 @@ func unreadKind(g model.Gap) string {
 	return ""
 }
 
+// isCustom says whether a kind is one of Kinds.
+func isCustom(kind string) bool {
+	return slices.ContainsFunc(Kinds, func(k Kind) bool { return k.Kind == kind })
+}
+
 // familyOf is the family of a kind in Kinds.
 func familyOf(kind string) family {
 	for i := range Kinds {

@@ -193,7 +193,19 @@ func TestKindsTellTheDialect(t *testing.T) {
 	if d := Build(w).Egress(w.Kube.Pods["pod/a/client"], tcpTo("8.8.8.8", 80)); d.Verdict != model.Unknown || len(d.Gaps) != 1 {
 		t.Errorf("left over: %+v", d)
 	}
-	w.Kube.CiliumPolicies = cilium
+	w.Kube.CalicoPolicies = nil
+	w.Kube.AdminPolicies = map[model.Ref]*model.AdminPolicy{"adminnetworkpolicy/x": {
+		Ref: "adminnetworkpolicy/x", Tier: "admin", Egress: []model.AdminRule{{Action: "Deny", Peers: []model.AdminPeer{{Networks: []netip.Prefix{netip.MustParsePrefix("8.0.0.0/8")}}}}},
+	}}
+	if d := Build(w).Egress(w.Kube.Pods["pod/a/client"], tcpTo("8.8.8.8", 80)); d.Verdict != model.Unknown || len(d.Gaps) != 1 {
+		t.Errorf("nobody known to carry it out: %+v", d)
+	}
+	w.Kube.Workloads = map[model.Ref]*model.Workload{"daemonset/kube-system/kube-network-policies": {}}
+	if d := Build(w).Egress(w.Kube.Pods["pod/a/client"], tcpTo("8.8.8.8", 80)); d.Verdict != model.Drop {
+		t.Errorf("somebody known to carry it out: %+v", d)
+	}
+	w.Kube.AdminPolicies, w.Kube.Workloads = nil, nil
+	w.Kube.CalicoPolicies, w.Kube.CiliumPolicies = calico, cilium
 	if x := BuildAs(w, Calico); len(x.Rules().Ignored) != 1 || x.Rules().Ignored[0].Ref != "ciliumnetworkpolicy/a/x" {
 		t.Errorf("%+v", x.Rules().Ignored)
 	}
