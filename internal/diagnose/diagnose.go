@@ -78,8 +78,9 @@ type Finding struct {
 	Summary    string      `json:"summary,omitempty"` // what happens and why, for somebody who does not know the mechanism
 	Evidence   []Evidence  `json:"evidence"`
 	Fix        []Command   `json:"fix"`
-	Explains   bool        `json:"explains"`       // it explains what was observed
-	Gaps       []model.Gap `json:"gaps,omitempty"` // what could not be read and would make it surer
+	Explains   bool        `json:"explains"`            // it explains what was observed
+	Sometimes  bool        `json:"sometimes,omitempty"` // it hits a share of the connections, not all
+	Gaps       []model.Gap `json:"gaps,omitempty"`      // what could not be read and would make it surer
 
 	way     string
 	step    *model.Step

@@ -205,6 +205,9 @@ func (p *Pass) result(catalogue []Rule) Result {
 	}
 	if res.Persistence != "intermittent" && res.Works == "false" {
 		res.Persistence = "persistent"
+		if len(res.Causes) > 0 && res.Causes[0].Sometimes {
+			res.Persistence = "intermittent"
+		}
 	}
 	return res
 }

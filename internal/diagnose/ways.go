@@ -200,3 +200,16 @@ func (p *Pass) Upstreams() []netip.Addr {
 	}
 	return nil
 }
+
+// BrokenTo is the step at which the predicted way from the question's place to
+// an address breaks, or nil.
+func (p *Pass) BrokenTo(to netip.AddrPort) *model.Step {
+	seen := p.Seen()
+	if p.Trace == nil || seen == nil {
+		return nil
+	}
+	flow := p.flowFrom(seen.From)
+	flow.Dst, flow.DstPort = to.Addr(), to.Port()
+	path := p.Trace(flow)
+	return path.Broken()
+}

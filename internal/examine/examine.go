@@ -152,6 +152,7 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	c.World.Gaps = append(c.World.Gaps, seen.Gaps...)
 	c.Observations = seen.Observations
 	c.Notes = seen.Notes
+	c.World.Listeners = seen.Listeners
 }
 
 // outside says that a destination may lie outside the cluster, so that source
@@ -170,6 +171,7 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	req.Pod, req.Node, req.Nodes = from.Pod, from.Node, c.World.Kube.Nodes
 	req.Facts = facts(c, from.Pod)
 	req.Facts.ExtraRoots = o.Roots
+	req.Backends = behind(c)
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
 	req.FarNodes = farNodes(c)
 	return req

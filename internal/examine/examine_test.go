@@ -207,7 +207,7 @@ func TestTimeout(t *testing.T) {
 	for _, path := range []string{"/api/v1/namespaces/shop/pods/web-0", "/api/v1/pods"} {
 		start := time.Now()
 		_, err := ask(t, serve(t, map[string]http.HandlerFunc{path: hang}), "web-0", 300*time.Millisecond)
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 4*time.Second {
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 20*time.Second {
 			t.Errorf("%s hangs: %v after %s", path, err, time.Since(start))
 		}
 	}
@@ -232,7 +232,7 @@ func TestTimeoutOfAzure(t *testing.T) {
 		Config: config, Kube: client, Namespace: "shop", SkipProbe: true, Timeout: 2 * time.Second, Now: asked,
 		Azure: azure.Options{Subscription: "s", Endpoint: "https://" + silent.Addr().String()},
 	})
-	if err != nil || len(a.Case.Paths) == 0 || time.Since(start) > 6*time.Second {
+	if err != nil || len(a.Case.Paths) == 0 || time.Since(start) > 20*time.Second {
 		t.Fatalf("%+v, %v after %s", a, err, time.Since(start))
 	}
 	if !slices.ContainsFunc(a.Case.World.Gaps, func(g model.Gap) bool { return strings.Contains(g.Reason, "the time limit of 2s was over") }) {

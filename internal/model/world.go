@@ -9,11 +9,19 @@ import (
 // read is a Gap; what nobody asked for is absent. A nil slice of a kind that
 // Read does not name means "not read", never "there is none".
 type World struct {
-	Kube  Kube                  `json:"kube"`
-	Azure Azure                 `json:"azure"`
-	Nodes map[string]*NodeFacts `json:"nodes,omitempty"` // by node name, only nodes that were entered
-	Gaps  []Gap                 `json:"gaps,omitempty"`
-	Read  map[string]bool       `json:"read,omitempty"` // kinds (as in Ref) whose list is complete for the question: "networkpolicy", "nsg", …
+	Kube      Kube                  `json:"kube"`
+	Azure     Azure                 `json:"azure"`
+	Nodes     map[string]*NodeFacts `json:"nodes,omitempty"`     // by node name, only nodes that were entered
+	Listeners map[Ref][]Listener    `json:"listeners,omitempty"` // by pod: the sockets that listen in its network namespace; only pods that were entered for it
+	Gaps      []Gap                 `json:"gaps,omitempty"`
+	Read      map[string]bool       `json:"read,omitempty"` // kinds (as in Ref) whose list is complete for the question: "networkpolicy", "nsg", …
+}
+
+// Listener is a socket that waits for connections (or datagrams).
+type Listener struct {
+	Protocol string     `json:"protocol"` // tcp, udp
+	Addr     netip.Addr `json:"addr"`     // 0.0.0.0 and :: mean every address
+	Port     uint16     `json:"port"`
 }
 
 // Labels are a Kubernetes object's labels.

@@ -86,6 +86,7 @@ const (
 	PurposeClusterDNS   = "control:cluster-dns"   // a name that the cluster's own DNS must know
 	PurposeByName       = "control:by-name"       // the question without the address that it pins
 	PurposeDNSTCP       = "control:dns-tcp"       // TCP to the DNS server
+	PurposeEndpoint     = "control:endpoint"      // one endpoint of the Service, past the Service
 	PurposeDNSServer    = "dns-server"            // the question's name at one server
 	PurposeRecheck      = "recheck:counters"      // the question again, between two readings of the node's counters
 )

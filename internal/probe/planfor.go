@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/internal/model"
 )
@@ -19,10 +20,18 @@ type Facts struct {
 	Others        []string          // host:port of other places that should be reachable, the surest first
 	ClusterDomain string            // default cluster.local
 	NoClusterDNS  bool              // the pod does not ask the cluster's DNS
+	Backends      []netip.AddrPort  // the endpoints of the Service that is asked for: each is tried by itself
 	DNSServers    []netip.Addr      // servers to ask one by one: CoreDNS pods, the VNet's DNS
 	ExtraRoots    string            // PEM that the user gave
 	Timeouts      Timeouts
 }
+
+// maxBackends bounds how many endpoints of a Service are tried one by one, and
+// endpointLimit how long each may take; they are tried side by side.
+const (
+	maxBackends   = 16
+	endpointLimit = 1400 * time.Millisecond
+)
 
 // maxOthers bounds the control hosts: a probe is no port scan.
 const maxOthers = 2
@@ -53,6 +62,11 @@ func PlanFor(q model.Question, f Facts) Plan {
 	}
 	if asked.Protocol == "tcp" && asked.Proxy == "" {
 		p.Targets = append(p.Targets, sameAddress(base, f)...)
+	}
+	if asked.Protocol == "tcp" {
+		for _, a := range f.Backends[:min(len(f.Backends), maxBackends)] {
+			p.Targets = append(p.Targets, Target{Label: a.String(), Purpose: PurposeEndpoint, When: Always, Protocol: "tcp", Host: a.Addr().String(), Address: a.Addr(), Port: a.Port(), Timeouts: Timeouts{TCP: endpointLimit}})
+		}
 	}
 	if isName(base.Host) {
 		p.Targets = append(p.Targets, dnsControls(base, f)...)

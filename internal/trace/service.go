@@ -155,3 +155,23 @@ func plural(n int, noun string) string {
 func portKey(protocol string, port uint16) string {
 	return strings.ToLower(cmp.Or(protocol, "tcp")) + "/" + strconv.Itoa(int(port))
 }
+
+// Endpoints are where a Service sends the connections to one of its ports, seen
+// from any node; none when it has no such port or no ready endpoint.
+func Endpoints(w *model.World, svc *model.Service, f model.Flow) []netip.AddrPort {
+	ref := model.NewRef("service", svc.Namespace, svc.Name)
+	x := &Index{w: w, slices: map[model.Ref][]*model.EndpointSlice{}}
+	for _, key := range sorted(w.Kube.EndpointSlices) {
+		if s := w.Kube.EndpointSlices[key]; s.Namespace == svc.Namespace && s.Service == svc.Name {
+			x.slices[ref] = append(x.slices[ref], s)
+		}
+	}
+	if !f.Dst.IsValid() && len(svc.ClusterIPs) > 0 {
+		f.Dst = svc.ClusterIPs[0]
+	}
+	var out []netip.AddrPort
+	for _, b := range x.backends(svc, f, origin{}).list {
+		out = append(out, b.addr)
+	}
+	return out
+}

@@ -67,11 +67,12 @@ type Request struct {
 	Facts probe.Facts // what the plan was made from
 
 	Image          string
-	PullPolicy     string   // default IfNotPresent
-	Via            string   // default auto
-	ProbeNamespace string   // for pods in the host's network
-	NodeReader     string   // how much is read inside nodes; default full
-	FarNodes       []string // nodes at the other end, which are read and not probed from
+	PullPolicy     string    // default IfNotPresent
+	Via            string    // default auto
+	ProbeNamespace string    // for pods in the host's network
+	NodeReader     string    // how much is read inside nodes; default full
+	Backends       []Backend // where the question leads: addresses and the pods that have them
+	FarNodes       []string  // nodes at the other end, which are read and not probed from
 	TTL            time.Duration
 	EphemeralTTL   time.Duration // of the process in an ephemeral container: it cannot be added twice
 	StartTimeout   time.Duration // how long a pod may take to start
@@ -84,6 +85,7 @@ type Request struct {
 type Result struct {
 	Observations []model.Observation
 	NodeFacts    map[string]*model.NodeFacts
+	Listeners    map[model.Ref][]model.Listener // of pods behind the destination that refused
 	Gaps         []model.Gap
 	Notes        []string // what was done to the cluster, and what stays
 }
@@ -180,7 +182,7 @@ func (s *session) run(ctx context.Context) Result {
 		s.podObs = s.podVantage(wait)
 	})
 	if s.req.Via != ViaNone {
-		for _, f := range []func(context.Context){s.peer, s.otherNode, s.farNodes, s.sweep} {
+		for _, f := range []func(context.Context){s.peer, s.otherNode, s.farNodes, s.listening, s.sweep} {
 			others.Go(func() { f(wait) })
 		}
 		others.Go(func() {

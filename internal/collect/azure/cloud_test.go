@@ -182,7 +182,7 @@ func TestAuthorityHangs(t *testing.T) {
 			return os.Getenv(key)
 		}
 	})
-	if took := time.Since(started); took > 3*time.Second || !strings.Contains(gapText(w), "timed out after 300ms") {
+	if took := time.Since(started); took > 20*time.Second || !strings.Contains(gapText(w), "timed out after 300ms") {
 		t.Errorf("after %s: %s", took, gapText(w))
 	}
 }

@@ -385,7 +385,7 @@ func TestCancelled(t *testing.T) {
 	o.Env = f.env(t)
 	o.CallTimeout, o.Timeout = time.Minute, time.Minute
 	Collect(ctx, o, w)
-	if took := time.Since(started); took > 5*time.Second {
+	if took := time.Since(started); took > 20*time.Second {
 		t.Errorf("went on for %s after it was cancelled", took)
 	}
 }
@@ -404,7 +404,7 @@ func TestNoCredential(t *testing.T) {
 	w := f.world()
 	started := time.Now()
 	Collect(t.Context(), Options{Env: func(string) string { return "" }}, w)
-	if !strings.Contains(gapText(w), "no Azure credential here") || time.Since(started) > time.Second {
+	if !strings.Contains(gapText(w), "no Azure credential here") || time.Since(started) > 10*time.Second {
 		t.Errorf("after %s:\n%s", time.Since(started), gapText(w))
 	}
 }

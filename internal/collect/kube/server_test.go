@@ -240,7 +240,7 @@ func TestNothingCanBeSaid(t *testing.T) {
 		started := time.Now()
 		_, _, err := s.collect(t, Options{})
 		var away *UnreachableError
-		if !errors.As(err, &away) || !strings.Contains(err.Error(), "connection refused") || time.Since(started) > 2*time.Second {
+		if !errors.As(err, &away) || !strings.Contains(err.Error(), "connection refused") || time.Since(started) > 20*time.Second {
 			t.Errorf("after %s: %v", time.Since(started), err)
 		}
 	})

@@ -25,6 +25,7 @@ const usage = `podpath-probe tells what connections do from where it runs.
   podpath-probe run                read a plan (JSON) from standard input, write observations (JSON)
   podpath-probe node [--now TIME] [--host FOLDER] [ROOT]
                                    write what the kernel of this node says (JSON)
+  podpath-probe listen             write which sockets of this network namespace listen (JSON)
   podpath-probe stop               end the serving process of this container
 `
 
@@ -47,6 +48,8 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		err = run(ctx, s)
 	case "node":
 		err = nodeFacts(ctx, args, s.Out)
+	case "listen":
+		err = listening(s.Out)
 	case "stop":
 		err = tell(socketName(), "stop")
 	case "help", "-h", "--help":

@@ -49,3 +49,12 @@ func nodeFacts(ctx context.Context, args []string, out io.Writer) error {
 	facts.Clock = clock
 	return json.NewEncoder(out).Encode(facts)
 }
+
+// listening writes which sockets wait for connections here.
+func listening(out io.Writer) error {
+	found, err := node.Listeners("/")
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(found)
+}

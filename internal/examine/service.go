@@ -1,0 +1,78 @@
+package examine
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/trace"
+	"github.com/podpath/podpath/internal/vantage"
+)
+
+// serviceOf is the Service that a question leads to: named as one, by its
+// address, or by a name that DNS knows it by; nil when it leads elsewhere.
+func serviceOf(c *model.Case) *model.Service {
+	k, to := &c.World.Kube, c.Question.To
+	if to.Kind == "service" {
+		return k.Services[model.NewRef("service", to.Namespace, to.Name)]
+	}
+	if to.Addr.IsValid() {
+		for _, s := range k.Services {
+			if slices.Contains(s.ClusterIPs, to.Addr) {
+				return s
+			}
+		}
+		return nil
+	}
+	labels := strings.Split(strings.TrimSuffix(strings.ToLower(to.Host), "."), ".")
+	namespace := c.Question.From.Namespace
+	switch {
+	case to.Host == "":
+		return nil
+	case len(labels) >= 3 && labels[2] != "svc":
+		return nil
+	case len(labels) >= 2:
+		namespace = labels[1]
+	}
+	return k.Services[model.NewRef("service", namespace, labels[0])]
+}
+
+// endpoints are the pods and addresses behind the Service that a question leads to.
+func endpoints(c *model.Case) []vantage.Backend {
+	svc := serviceOf(c)
+	if svc == nil {
+		return nil
+	}
+	byAddr := map[netip.Addr]model.Ref{}
+	for ref, p := range c.World.Kube.Pods {
+		if p.HostNetwork || p.Phase == "Succeeded" || p.Phase == "Failed" {
+			continue
+		}
+		for _, ip := range p.IPs {
+			byAddr[ip] = ref
+		}
+	}
+	var out []vantage.Backend
+	f := model.Flow{Protocol: c.Question.Protocol, DstPort: port(c, c.Question.To)}
+	for _, at := range trace.Endpoints(&c.World, svc, f) {
+		out = append(out, vantage.Backend{Addr: at, Pod: byAddr[at.Addr()]})
+	}
+	return out
+}
+
+// behind are the endpoints of the question's Service, or the pods that it names.
+func behind(c *model.Case) []vantage.Backend {
+	if out := endpoints(c); len(out) > 0 {
+		return out
+	}
+	var out []vantage.Backend
+	for _, a := range knownAddrs(c) {
+		for ref, p := range c.World.Kube.Pods {
+			if slices.Contains(p.IPs, a.Addr()) && !p.HostNetwork && p.Phase == "Running" {
+				out = append(out, vantage.Backend{Addr: netip.AddrPortFrom(a.Addr(), port(c, c.Question.To)), Pod: ref})
+			}
+		}
+	}
+	return out
+}
