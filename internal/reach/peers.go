@@ -225,6 +225,7 @@ func (l *lookup) peer(p *policy.Peer, subject *unit) *set {
 			for _, i := range l.named(p) {
 				out.ask(l.e, p, subject, i)
 			}
+			l.addressless(out, p, subject)
 		}
 		out.tidy()
 		return out
@@ -244,6 +245,21 @@ func (s *set) ask(e *Engine, p *policy.Peer, subject *unit, i int32) {
 		s.yes = append(s.yes, i)
 	case policy.Maybe:
 		s.maybe = append(s.maybe, i)
+	}
+}
+
+// addressless adds the pods that have no address yet: ranges tell them not apart.
+func (l *lookup) addressless(out *set, p *policy.Peer, subject *unit) {
+	if len(l.e.unplaced) == 0 || p.Kind != policy.Range && p.Kind != policy.Anyone {
+		return
+	}
+	var one set
+	one.ask(l.e, p, subject, l.e.unplaced[0])
+	if len(one.yes) > 0 {
+		out.yes = append(out.yes, l.e.unplaced...)
+	}
+	if len(one.maybe) > 0 {
+		out.maybe = append(out.maybe, l.e.unplaced...)
 	}
 }
 
@@ -298,7 +314,7 @@ func (l *lookup) named(p *policy.Peer) []int32 {
 			a++
 		}
 	}
-	return append(out, e.unplaced...)
+	return out
 }
 
 // excepted is one past the atoms of an exception that starts at atom a; a: none does.
