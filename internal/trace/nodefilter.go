@@ -137,8 +137,38 @@ func (t *tracer) nodeRules(s *model.Step) {
 		return
 	}
 	f := t.x.filters[t.nodeRef().Name()]
-	s.Gaps = append(s.Gaps, f.gaps...)
-	judgeWalk(s, f, t.towards(*r))
+	t.judge(s, f, t.towards(*r))
+}
+
+// judge is judgeWalk, but for what a NetworkPolicy wants: the rules that carry it
+// out lie in the same packet filter, and the policy is what to name.
+func (t *tracer) judge(s *model.Step, f *nodeFilter, r netfilter.Result) {
+	before := *s
+	s.Gaps = append(slices.Clip(s.Gaps), f.gaps...)
+	judgeWalk(s, f, r)
+	if s.Filter == nil || !t.policyDenies() {
+		return
+	}
+	rule := s.Reason
+	*s = before
+	s.Trail = append(slices.Clip(s.Trail), "a NetworkPolicy denies it, and so "+rule)
+}
+
+// policyDenies says whether a NetworkPolicy stops the flow, on its way out or in.
+func (t *tracer) policyDenies() bool {
+	denies := func(v model.Verdict) bool { return v == model.Drop || v == model.Reject }
+	if slices.ContainsFunc(t.path.Steps, func(s model.Step) bool { return s.Hop == model.HopPolicy && denies(s.Verdict) }) {
+		return true
+	}
+	p := t.x.podByIP[t.flow.Dst]
+	if p == nil {
+		return false
+	}
+	f := t.flow
+	if t.org.pod != nil && f.Src != t.org.addr {
+		f.From = ""
+	}
+	return denies(t.x.policies.Ingress(p, f).Verdict)
 }
 
 // towards are the outcomes that go to the endpoint that is followed; all, where none does.
@@ -245,8 +275,7 @@ func (t *tracer) rulesIn(s *model.Step, n *model.Node) {
 	}
 	p := packetOf(t.flow)
 	p.In = uplink(f.facts, n)
-	s.Gaps = append(s.Gaps, f.gaps...)
-	judgeWalk(s, f, f.rules.Incoming(p, f.machine(n)))
+	t.judge(s, f, f.rules.Incoming(p, f.machine(n)))
 }
 
 // bridgedOnNode judges a packet between two pods on one bridge of their node.
@@ -274,14 +303,14 @@ func (t *tracer) bridgedOnNode() {
 		return
 	case viaService:
 		if r := t.outWalk(); r != nil {
-			judgeWalk(&s, f, t.towards(*r))
+			t.judge(&s, f, t.towards(*r))
 		}
 	case call == "1":
 		p := packetOf(t.flow)
 		p.In, p.Bridged = bridge, true
 		m := f.machine(t.org.node)
 		m.Route = func(netfilter.Packet) (bool, string) { return false, bridge }
-		judgeWalk(&s, f, f.rules.Incoming(p, m))
+		t.judge(&s, f, f.rules.Incoming(p, m))
 	default:
 		return
 	}

@@ -65,6 +65,7 @@ func reportForwarding(p *diagnose.Pass, facts *model.NodeFacts, key string) {
 			Verify: again(p),
 		}},
 	}
+	f.Evidence = append(f.Evidence, atBoot(facts, key, "1")...)
 	if n := grew(facts, "IpInAddrErrors"); n > 0 {
 		f.Evidence = append(f.Evidence, node(fmt.Sprintf("node %s: IpInAddrErrors grew by %d while the probes ran; it grows by one for each packet that is not forwarded", facts.Node, n), ref))
 	}

@@ -36,7 +36,7 @@ Mend it by setting rp_filter to 2 (loose) or 0 on the interface, or by mending t
 				continue
 			}
 			ref := model.NewRef("node", facts.Node)
-			reportOnNode(p, facts.Node, diagnose.Finding{
+			f := diagnose.Finding{
 				Subject: ref,
 				Title:   fmt.Sprintf("Node %s drops packets by strict reverse-path filtering (%s is 1)", facts.Node, key),
 				Summary: "The packets come in by an interface that is not the node's way back to their sender, and the kernel discards them.",
@@ -48,7 +48,9 @@ Mend it by setting rp_filter to 2 (loose) or 0 on the interface, or by mending t
 					Text: "Make the filter loose on that interface and for all (the larger of the two counts), and mend the routes that make the way back another one",
 					Line: onNode(facts.Node, "sysctl -w net.ipv4.conf.all.rp_filter=2 "+key+"=2"), Verify: again(p),
 				}},
-			})
+			}
+			f.Evidence = append(f.Evidence, atBoot(facts, key, "2")...)
+			reportOnNode(p, facts.Node, f)
 		}
 	},
 }

@@ -1,0 +1,33 @@
+package rules
+
+import (
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var nodeFirewallDrops = diagnose.Rule{
+	ID: "node-firewall-drops",
+	Doc: `A rule of the node's own packet filter drops the packets
+
+The node's iptables or nftables rules hold one that drops what the node should forward or receive: a FORWARD chain with policy
+DROP, or a rule that docker, ufw, firewalld or a hardening script wrote. The connection times out; from other nodes,
+and from the node itself where only forwarding is hit, it works.
+
+podpath reads the rule sets of both iptables backends and of nftables, walks the connection's first packet through them as
+the kernel does, and names the rule that decides. What it could not understand makes that rule unknown and no other.
+
+Look-alikes: a NetworkPolicy is carried out by rules in the same place, and is named instead of them. ip_forward at 0
+drops without a rule. An NSG or a route hits the node's own connections as well.
+
+Mend it by taking the rule away, and away from what writes it, or by accepting the pods' range before it.
+`,
+	Hop:    model.HopNodeKernel,
+	Covers: []string{"nk-forward-policy-drop", "nk-single-node-fault"},
+	Needs:  []string{"nodefacts"},
+	Sees:   diagnose.Unanswered,
+	Run: func(p *diagnose.Pass) {
+		filtered(p, model.Drop, func(w diagnose.Way, s *model.Step) {
+			p.ReportAt(w, s, filterFinding(p, s, "drops"))
+		})
+	},
+}
