@@ -18,7 +18,7 @@ func TestPage(t *testing.T) {
 		"seconds": "up 100.0 140.0\ndown 140 142\nup 200 250\ndown 250 253\nup 300 390\ndown 390 391\n",
 		"trace.txt": "goos: linux\nBenchmarkBuild-2   \t 1\t2500000000 ns/op\t 2048 MiB-sys\t 5 B/op\t 1 allocs/op\n" +
 			"BenchmarkRun-2 \t 1000 \t 20000 ns/op\nBenchmarkPolicy-2 \t 100000 \t 12000 ns/op\nPASS\nok  \tx\t3.1s\n",
-		"reach.txt": "BenchmarkAllPairs/pods=10000/workloads=10000/policies=2000-2 \t 3\t 169000000 ns/op\t 20.5 MiB-kept\t 22158 open-pairs\nBenchmarkIntents-2 \t 3\t 850000000 ns/op\n",
+		"reach.txt":     "BenchmarkAllPairs/pods=10000/workloads=10000/policies=2000-2 \t 3\t 169000000 ns/op\t 20.5 MiB-kept\t 22158 open-pairs\nBenchmarkIntents-2 \t 3\t 850000000 ns/op\n",
 		"reach-process": "reach-10000 1.9 2.5 230\nreach-10000 1.2 2.0 238\nreach-10000 1.5 2.1 231\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
