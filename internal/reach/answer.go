@@ -2,6 +2,7 @@ package reach
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -231,6 +232,10 @@ func (e *Engine) judgePair(o *outcome, s Party, t target, protocol int) {
 		return
 	}
 	o.pairs++
+	if e.foreign(s) && e.foreign(t.party) {
+		o.add(model.Unknown, found{s, t, protocol, ranges[0].first, true})
+		return
+	}
 	f := e.ports(s, t.party)
 	if t.doubtful != "" && !(f == passes && e.unjudged(s, t.party)) {
 		o.add(model.Unknown, found{s, t, protocol, ranges[0].first, true})
@@ -254,6 +259,10 @@ func (e *Engine) judgePair(o *outcome, s Party, t target, protocol int) {
 		}
 	}
 }
+
+// foreign says that a party is neither a pod nor a node: between two of them
+// nothing of the cluster decides.
+func (e *Engine) foreign(p Party) bool { return p.Pod == nil && !p.Node && p.entry >= e.outside }
 
 // unjudged says that no policy looks at either end.
 func (e *Engine) unjudged(s, t Party) bool {
@@ -330,9 +339,12 @@ func (e *Engine) explain(f *found) (by, reason string) {
 			return "not defined", f.to.doubtful
 		}
 	}
+	if e.foreign(f.from) && e.foreign(f.to.party) {
+		return "not known", "neither end is in the cluster: its policies say nothing about them"
+	}
 	flow := model.Flow{Protocol: Protocols[f.protocol], Src: f.from.Addr, Dst: f.to.party.Addr, DstPort: f.port, From: e.ref(f.from), To: e.ref(f.to.party)}
 	var bys, reasons []string
-	var worst model.Verdict = model.Pass
+	worst := model.Pass
 	for d, end := range [2]*model.Pod{f.from.Pod, f.to.party.Pod} {
 		if end == nil {
 			continue
@@ -356,7 +368,7 @@ func (e *Engine) explain(f *found) (by, reason string) {
 	if len(bys) == 0 {
 		return "no policy applies", "neither end is a pod with an address of its own: policies do not apply"
 	}
-	return strings.Join(bys, "; "), strings.Join(reasons, "; ")
+	return strings.Join(slices.Compact(bys), "; "), strings.Join(slices.Compact(reasons), "; ")
 }
 
 // decided names a decision's rule: "networkpolicy/shop/web egress rule 1".
@@ -365,6 +377,8 @@ func decided(d *policy.Decision, direction int) string {
 	switch {
 	case d.Decided == "" && d.Verdict == model.Unknown:
 		return "not known"
+	case d.Decided == "" && len(d.Trail) > 0:
+		return "no " + word + " rule decides it"
 	case d.Decided == "":
 		return "no " + word + " policy"
 	case d.Rule >= 0:
