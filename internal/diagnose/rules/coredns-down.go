@@ -59,6 +59,9 @@ Mend it by bringing the Deployment back; look at its pods' events and the previo
 			f.Confidence = diagnose.Possible // one of the two lists that would have to agree was not read
 			f.Gaps = p.Gaps([]string{"pod", "endpointslice"})
 		}
+		if doubt := p.Gaps([]string{"configmap"}); len(servers)+len(corednsPods(p)) > 0 && len(doubt) > 0 {
+			f.Confidence, f.Gaps = diagnose.Possible, append(f.Gaps, doubt...) // its configuration may be what keeps it from starting
+		}
 		p.ReportOn(diagnose.Way{Kind: "dns"}, f)
 	},
 }

@@ -27,7 +27,7 @@ Mend it by taking the line out of the ConfigMap, or by correcting its address; t
 `,
 	Hop:    model.HopDNS,
 	Covers: []string{"dns-stale-coredns-config", "dns-coredns-bad-corefile"},
-	Needs:  []string{"configmap"},
+	Needs:  []string{"configmap", "service"},
 	Sees:   diagnose.Fails,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()

@@ -72,8 +72,25 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 			f.Confidence = diagnose.Possible
 			f.Evidence = append(f.Evidence, probe("against it: the name resolves from this machine, so it exists somewhere; the cluster's resolvers do not see it (a private zone, a split horizon)"))
 		}
+		if doubt := hidesName(p, host); len(doubt) > 0 {
+			f.Confidence, f.Gaps = diagnose.Possible, doubt
+		}
 		p.ReportOn(dnsWay, f)
 	},
+}
+
+// hidesName are the gaps behind which a name may exist after all, and be kept
+// from the pod: CoreDNS's configuration, Services, and for a name that is not
+// the cluster's the private zones.
+func hidesName(p *diagnose.Pass, host string) []model.Gap {
+	kinds := []string{"configmap", "service"}
+	if strings.Contains(host, ".") && !strings.Contains(host, ".svc.") {
+		kinds = append(kinds, "privatezone")
+		if p.VNet() == nil {
+			kinds = append(kinds, "vnet")
+		}
+	}
+	return p.Gaps(kinds)
 }
 
 func renameFix(p *diagnose.Pass, m mention) []diagnose.Command {

@@ -59,7 +59,7 @@ NxDomainRedirect, with which Azure asks public DNS for what the zone lacks.
 			f.Evidence = append(f.Evidence, arm("it holds the name with other types, or names below it", zoneRef(z)))
 		}
 		if !sure {
-			f.Confidence = diagnose.Likely
+			f.Confidence = diagnose.Possible
 			f.Gaps = p.Gaps([]string{"configmap"})
 		}
 		if o := p.At(model.VantageHere); o != nil && o.Failed != "dns" {

@@ -57,7 +57,7 @@ Mend it with a link from the zone to the VNet; it takes effect within a minute, 
 				f.Evidence = append(f.Evidence, arm(fmt.Sprintf("its record %s: %s", record, strings.Join(values, " ")), model.NewRef("privatezone", z.Name, record)))
 			}
 			if !sure || record == "" {
-				f.Confidence = diagnose.Likely
+				f.Confidence = diagnose.Possible
 				f.Gaps = p.Gaps([]string{"configmap", "privatezone"})
 			}
 			f.Evidence = append(f.Evidence, queries(seen)...)
