@@ -20,10 +20,11 @@ podpath reads both, walks the connection through both, and names the backend of 
 
 Mend it by choosing one (update-alternatives --set iptables /usr/sbin/iptables-nft), flushing the other, and restarting what wrote there.
 `,
-	Hop:           model.HopNodeKernel,
-	Covers:        []string{"kp-mode-transition-leftover"},
-	EvenIfItWorks: true,
-	Sees:          func(*model.Observation) bool { return false }, // it explains nothing by itself
+	Needs:  []string{"nodefacts"},
+	Hop:    model.HopNodeKernel,
+	Covers: []string{"kp-mode-transition-leftover"},
+	Sees:   diagnose.Unanswered,
+	Under:  []string{"node-firewall-drops", "node-firewall-rejects", "kube-proxy-stale", "kube-proxy-missing"},
 	Run: func(p *diagnose.Pass) {
 		for _, facts := range entered(p) {
 			legacy, nft := rulesOf(facts, "iptables-legacy"), rulesOf(facts, "iptables-nft")
