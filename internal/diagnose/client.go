@@ -140,7 +140,10 @@ func (p *Pass) outside() bool {
 // NAME.NAMESPACE.svc…), whatever address DNS gave for it.
 func (p *Pass) namesService(host string) bool {
 	labels := strings.Split(host, ".")
-	if len(labels) < 2 || len(labels) > 2 && labels[2] != "svc" {
+	if len(labels) > 2 {
+		return labels[2] == "svc"
+	}
+	if len(labels) < 2 {
 		return false
 	}
 	return p.Case.World.Kube.Services[model.NewRef("service", labels[1], labels[0])] != nil

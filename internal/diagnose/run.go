@@ -241,7 +241,7 @@ func (p *Pass) works() string {
 	switch {
 	case seen == nil:
 		return "unknown"
-	case Fails(seen):
+	case Fails(seen), p.endpointFails():
 		return "false"
 	case p.slow():
 		return "slow"
@@ -276,6 +276,8 @@ func (p *Pass) persistence() string {
 	switch {
 	case len(asked) == 0:
 		return "unknown"
+	case good == len(asked) && p.endpointFails():
+		return "intermittent"
 	case good == len(asked):
 		return "none"
 	case good > 0 && sameAddress(asked):
@@ -293,4 +295,10 @@ func sameAddress(obs []*model.Observation) bool {
 		}
 	}
 	return true
+}
+
+// endpointFails says that an endpoint of the Service that was asked for does not
+// take connections: the next one may be sent to it.
+func (p *Pass) endpointFails() bool {
+	return slices.ContainsFunc(p.Control(p.Origin(), "control:endpoint"), func(o *model.Observation) bool { return Fails(o) && o.Failed == "tcp" })
 }

@@ -23,7 +23,7 @@ Mend it by asking by a name that the certificate covers, or by adding the name t
 	Hop:    model.HopTLS,
 	Covers: []string{"tls-hostname-mismatch"},
 	Needs:  []string{"probe"},
-	Under:  []string{"hardcoded-address"},
+	Under:  []string{"hardcoded-address", "external-name"},
 	Sees:   result(model.CertWrongName),
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
@@ -34,12 +34,18 @@ Mend it by asking by a name that the certificate covers, or by adding the name t
 		if len(seen.Certs) > 0 && len(seen.Certs[0].Names) > 0 {
 			names = strings.Join(seen.Certs[0].Names, ", ")
 		}
-		reportCert(p, diagnose.Finding{
+		f := diagnose.Finding{
 			Title:   fmt.Sprintf("The certificate of %s is for %s", p.Host(), names),
 			Summary: "The host is reachable; its certificate does not cover the name that was asked for, and the client breaks the handshake off.",
 			Fix: []diagnose.Command{
 				{Text: fmt.Sprintf("Ask for a name that the certificate covers, or let the host show one that covers %s", p.Host()), Line: editOf(p), Verify: again(p)}, showCert(p),
 			},
-		})
+		}
+		if _, _, ok := serviceName(p.Host()); ok {
+			if gaps := p.Gaps([]string{"service"}); len(gaps) > 0 { // it may be an alias of somebody else
+				f.Confidence, f.Gaps = diagnose.Possible, gaps
+			}
+		}
+		reportCert(p, f)
 	},
 }

@@ -27,6 +27,7 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 	Covers: []string{"app-wrong-hostname", "svc-missing"},
 	Needs:  []string{"probe"},
 	Under: []string{
+		"external-name", "headless-not-ready", "service-missing",
 		"corefile-answers", "corefile-zone-missing", "dns-config-no-search", "dns-policy-of-node", "private-zone-hides-name",
 		"private-zone-not-linked", "service-in-other-namespace",
 	},
@@ -84,6 +85,9 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 // the cluster's the private zones.
 func hidesName(p *diagnose.Pass, host string) []model.Gap {
 	kinds := []string{"configmap", "service"}
+	if _, _, ok := serviceName(host); ok {
+		kinds = append(kinds, "endpointslice") // a headless Service's name is that of its ready pods
+	}
 	if strings.Contains(host, ".") && !strings.Contains(host, ".svc.") {
 		kinds = append(kinds, "privatezone")
 		if p.VNet() == nil {

@@ -23,7 +23,7 @@ Mend the Service's targetPort; or let the server listen on 0.0.0.0 (or ::). podp
 `,
 	Hop:    model.HopPod,
 	Covers: []string{"svc-targetport-mismatch", "app-listens-localhost"},
-	Needs:  []string{"probe", "pod", "endpointslice"},
+	Needs:  []string{"probe", "pod", "service", "endpointslice"},
 	Under:  []string{"crash-loop", "service-no-endpoints"},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "tcp" && o.Result == model.Refused
@@ -34,7 +34,7 @@ Mend the Service's targetPort; or let the server listen on 0.0.0.0 (or ::). podp
 			return
 		}
 		tried := endpointsTried(p)
-		if len(tried) == 0 {
+		if _, _, byName := serviceName(p.Host()); len(tried) == 0 || byName && askedService(p) == nil {
 			return
 		}
 		for _, e := range tried {

@@ -25,12 +25,12 @@ other way round: it decides only where no NetworkPolicy selects the pod.
 Mend it with whoever owns the policy: a rule before the one that denies, or a policy of higher precedence, that allows this
 peer and port. For a default deny at the end of a tier, a rule in that tier that allows or passes.
 `,
-	Hop:   model.HopPolicy,
+	Hop: model.HopPolicy,
 	Needs: []string{
 		"networkpolicy", "namespace", "daemonset", "adminnetworkpolicy", "baselineadminnetworkpolicy", "clusternetworkpolicy",
 		"caliconetworkpolicy", "globalnetworkpolicy", "tier", "networkset", "globalnetworkset", "ciliumnetworkpolicy", "ciliumclusterwidenetworkpolicy",
 	},
-	Sees:  diagnose.Unanswered,
+	Sees: diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopPolicy, func(w diagnose.Way, step *model.Step) { reportTier(p, w, step) })
 	},

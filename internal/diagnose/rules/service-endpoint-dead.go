@@ -27,8 +27,7 @@ Mend the endpoint: its pod, its readiness probe, or the EndpointSlice that lists
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
 		tried := endpointsTried(p)
-		svc := askedService(p)
-		if svc == nil || len(tried) == 0 {
+		if len(p.Control(p.Origin(), "control:endpoint")) == 0 {
 			return
 		}
 		var dead []endpoint
@@ -42,22 +41,25 @@ Mend the endpoint: its pod, its readiness probe, or the EndpointSlice that lists
 			if all && (e.pod != nil || e.seen.Result == model.Refused) {
 				continue // all alike: what they have in common is at fault
 			}
-			reportDead(p, svc, e, len(dead), len(tried))
+			reportDead(p, e, len(dead), len(tried))
 		}
 	},
 }
 
-func reportDead(p *diagnose.Pass, svc *model.Service, e endpoint, dead, all int) {
+func reportDead(p *diagnose.Pass, e endpoint, dead, all int) {
+	behind := p.Host()
+	if svc := askedService(p); svc != nil {
+		behind = fmt.Sprintf("Service %s/%s", svc.Namespace, svc.Name)
+	}
 	f := diagnose.Finding{
 		Hop: model.HopEndpoint, Sometimes: dead < all,
-		Title:   fmt.Sprintf("%s, %d of %d endpoints of Service %s/%s, %s", e.seen.Address, dead, all, svc.Namespace, svc.Name, diagnose.OutcomeOf(e.seen)),
+		Title:   fmt.Sprintf("Endpoint %s of %s is dead (%d of %d)", e.seen.Address, behind, dead, all),
 		Summary: "The Service sends a share of the connections there, and they fail.",
 		Evidence: []diagnose.Evidence{
 			probe(fmt.Sprintf("from %s to endpoint %s: %s", diagnose.PlaceOf(e.seen), e.seen.Address, diagnose.OutcomeOf(e.seen)), e.seen.From),
 		},
 	}
-	f.Title = fmt.Sprintf("Endpoint %s of Service %s/%s is dead (%d of %d)", e.seen.Address, svc.Namespace, svc.Name, dead, all)
-	slice := sliceOf(p, svc, e.seen)
+	slice := sliceOf(p, e.seen)
 	if e.pod != nil {
 		f.Subject, f.Hop = e.pod.Ref(), model.HopPod
 		f.Evidence = append(f.Evidence, kube(podState(e.pod), e.pod.Ref()))
@@ -70,15 +72,15 @@ func reportDead(p *diagnose.Pass, svc *model.Service, e endpoint, dead, all int)
 			if f.Subject == "" {
 				f.Subject = step.At
 			}
-			f.Title = fmt.Sprintf("Endpoint %s of Service %s/%s cannot be reached (%d of %d)", e.seen.Address, svc.Namespace, svc.Name, dead, all)
+			f.Title = fmt.Sprintf("Endpoint %s of %s cannot be reached (%d of %d)", e.seen.Address, behind, dead, all)
 			f.Evidence = append(f.Evidence, diagnose.Evidence{Text: step.Title + ": " + step.Reason, Refs: []model.Ref{step.At}, Source: "trace"})
 			f.Fix = nil
 		}
 	} else {
-		f.Subject = slice
 		if slice == "" {
-			f.Subject = model.NewRef("service", svc.Namespace, svc.Name)
+			return // gone meanwhile, or the lists were not read
 		}
+		f.Subject = slice
 		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("%s lists it; no pod that was read has this address", f.Subject), f.Subject))
 		f.Fix = []diagnose.Command{{Text: "Bring the list of addresses up to date", Line: diagnose.KubectlFor(f.Subject, "edit"), Verify: again(p)}}
 	}
@@ -93,12 +95,9 @@ func reportDead(p *diagnose.Pass, svc *model.Service, e endpoint, dead, all int)
 }
 
 // sliceOf is the EndpointSlice that lists an address.
-func sliceOf(p *diagnose.Pass, svc *model.Service, o *model.Observation) model.Ref {
+func sliceOf(p *diagnose.Pass, o *model.Observation) model.Ref {
 	for _, ref := range sortedRefs(p.Case.World.Kube.EndpointSlices) {
 		s := p.Case.World.Kube.EndpointSlices[ref]
-		if s.Namespace != svc.Namespace || s.Service != svc.Name {
-			continue
-		}
 		for _, e := range s.Endpoints {
 			if slices.Contains(e.Addresses, o.Address.Addr().String()) {
 				return ref

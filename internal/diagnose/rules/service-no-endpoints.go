@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -47,7 +48,34 @@ Mend the selector, or the pods' readiness; see kubectl describe for what they wa
 					f.Evidence = append(f.Evidence, kube(podState(pod), pod.Ref()))
 				}
 			}
+			if owner := unready(matching); owner != "" && hasPort(svc, step.In.DstPort) {
+				f.Subject = owner
+				f.Title = fmt.Sprintf("None of the %d pods behind Service %s/%s is ready", len(matching), svc.Namespace, svc.Name)
+				f.Summary = "They run, and their readiness probe says that they cannot take a connection, so the Service sends them none."
+				f.Evidence = append(f.Evidence, eventEvidence(p, matching[0].Ref())...)
+				f.Fix = []diagnose.Command{
+					{Text: "See what the readiness probe gets", Line: diagnose.Kubectl("-n", svc.Namespace, "describe", "pod", matching[0].Name)},
+					{Text: "Mend the server, or the probe's path and port", Line: diagnose.KubectlFor(owner, "edit"), Verify: again(p)},
+				}
+			}
 			p.ReportAt(w, step, f)
 		})
 	},
+}
+
+// unready is the workload of pods that all run and of which none is ready; ""
+// otherwise.
+func unready(pods []*model.Pod) model.Ref {
+	owner := model.Ref("")
+	for _, pod := range pods {
+		if pod.Ready || !running(pod) {
+			return ""
+		}
+		owner = ownerOf(pod)
+	}
+	return owner
+}
+
+func hasPort(svc *model.Service, port uint16) bool {
+	return slices.ContainsFunc(svc.Ports, func(p model.ServicePort) bool { return p.Port == port })
 }
