@@ -63,6 +63,8 @@ const (
 type RuleSet struct {
 	Tables []*Table
 	Notes  []string // what of it could not be read as a rule at all
+
+	newestFirst bool // among chains of one priority, those listed last come first
 }
 
 // Table is a table. Legacy iptables may have one of the same name as nftables.
@@ -271,6 +273,9 @@ func (rs *RuleSet) bases(hook string, v6 bool) []base {
 				out = append(out, base{t, c})
 			}
 		}
+	}
+	if rs.newestFirst {
+		slices.Reverse(out)
 	}
 	slices.SortStableFunc(out, func(a, b base) int {
 		a1, a2 := a.order()

@@ -126,6 +126,24 @@ func TestMergePrefersWhatIptablesSays(t *testing.T) {
 	}
 }
 
+// Two tables translate at the same priority: the kernel does not tell which is first.
+func TestOrderOfEqualPriorities(t *testing.T) {
+	nat := func(backend, to string) *RuleSet {
+		rs, err := ParseSave("*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.0.0.2/32 -p tcp -j DNAT --to-destination "+to+"\nCOMMIT\n", "ip", backend)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rs
+	}
+	r := forwardNew(Merge(nat(BackendLegacy, "10.0.0.8"), nat(BackendNFT, "10.0.0.9")), web)
+	if !r.Order || len(r.Outcomes) != 2 || r.Outcomes[0].Packet.Dst == r.Outcomes[1].Packet.Dst {
+		t.Errorf("%+v", r)
+	}
+	if r = forwardNew(Merge(nat(BackendLegacy, "10.0.0.8"), nat(BackendNFT, "10.0.0.8")), web); r.Order {
+		t.Error("they agree")
+	}
+}
+
 func FuzzParseSave(f *testing.F) {
 	for _, c := range peerCases {
 		data, err := os.ReadFile("testdata/peer/" + c.file + ".rules")

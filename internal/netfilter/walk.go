@@ -49,7 +49,14 @@ type Outcome struct {
 }
 
 // Result is all that may become of a packet.
-type Result struct{ Outcomes []Outcome }
+type Result struct {
+	Outcomes []Outcome
+	// Order says that two tables have chains of one priority, and that it matters
+	// which the kernel calls first: the one that was registered last, which no tool
+	// tells (nf_hook_entries_grow in net/netfilter/core.c). The outcomes are those
+	// of both orders.
+	Order bool
+}
 
 // Certain says whether the packet's end does not depend on a rule that is not understood.
 func (r Result) Certain() bool {
@@ -134,6 +141,47 @@ type walker struct {
 // Incoming walks a packet that comes in by an interface: prerouting, then input
 // or forward and postrouting, as Machine.Route says.
 func (rs *RuleSet) Incoming(p Packet, m Machine) Result {
+	return rs.bothOrders(func(rs *RuleSet) Result { return rs.incoming(p, m) })
+}
+
+// bothOrders walks with chains of one priority in both orders.
+func (rs *RuleSet) bothOrders(walk func(*RuleSet) Result) Result {
+	last := *rs
+	last.newestFirst = !rs.newestFirst
+	a, b := walk(rs), walk(&last)
+	if a.like(b) {
+		return a
+	}
+	out := Result{Order: true}
+	for _, o := range append(slices.Clip(b.Outcomes), a.Outcomes...) {
+		o.Chance /= 2
+		out.Outcomes = append(out.Outcomes, o)
+	}
+	return out
+}
+
+// like says that the same becomes of the packet.
+func (r Result) like(other Result) bool {
+	type end struct {
+		v Verdict
+		p Packet
+	}
+	shares := map[end]float64{}
+	for _, o := range r.Outcomes {
+		shares[end{o.Verdict, o.Packet}] += o.Chance
+	}
+	for _, o := range other.Outcomes {
+		shares[end{o.Verdict, o.Packet}] -= o.Chance
+	}
+	for _, left := range shares {
+		if math.Abs(left) > 1e-6 {
+			return false
+		}
+	}
+	return true
+}
+
+func (rs *RuleSet) incoming(p Packet, m Machine) Result {
 	w := rs.walker(&p, m)
 	p.leaving, p.arrived = false, true
 	states := w.hook([]state{{p: p, chance: 1}}, HookIngress)
@@ -157,6 +205,10 @@ func (rs *RuleSet) Incoming(p Packet, m Machine) Result {
 
 // Output walks a packet of the machine's own. Where it is translated, it is routed again.
 func (rs *RuleSet) Output(p Packet, m Machine) Result {
+	return rs.bothOrders(func(rs *RuleSet) Result { return rs.output(p, m) })
+}
+
+func (rs *RuleSet) output(p Packet, m Machine) Result {
 	w := rs.walker(&p, m)
 	p.leaving = true
 	states := w.hook([]state{{p: p, chance: 1}}, HookOutput)
@@ -195,7 +247,7 @@ func (w *walker) end(states []state) Result {
 		}
 		out[i].Chance += o.Chance
 	}
-	return Result{out}
+	return Result{Outcomes: out}
 }
 
 func (w *walker) stop(s state, v Verdict, with string, d Decision) {

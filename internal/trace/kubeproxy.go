@@ -48,6 +48,9 @@ func (t *tracer) kubeProxy(svc *backends, to *backend) {
 	}
 	s.Proxy = compareProxy(f, *r, svc, t.orig)
 	t.judgeProxy(&s, svc)
+	if r.Order {
+		s.Trail = append(s.Trail, "two tables translate at the same priority: the one that was registered last comes first, and no tool tells which that is")
+	}
 	t.add(s)
 }
 
