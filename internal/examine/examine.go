@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -175,38 +174,4 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
 	req.FarNodes = farNodes(c)
 	return req
-}
-
-// farNodes are the nodes of the pods that the question leads to, in a defined order.
-func farNodes(c *model.Case) []string {
-	k := &c.World.Kube
-	var out []string
-	add := func(p *model.Pod) {
-		if p != nil && p.Node != "" && !p.HostNetwork && !slices.Contains(out, p.Node) {
-			out = append(out, p.Node)
-		}
-	}
-	to := c.Question.To
-	for _, p := range k.Pods {
-		owner := p.Owner
-		if p.Namespace == to.Namespace && (to.Kind == "pod" && p.Name == to.Name || owner == model.NewRef(to.Kind, to.Namespace, to.Name)) ||
-			to.Addr.IsValid() && slices.Contains(p.IPs, to.Addr) {
-			add(p)
-		}
-	}
-	for ref, s := range k.Services {
-		if ref != model.NewRef("service", to.Namespace, to.Name) && !(to.Addr.IsValid() && slices.Contains(s.ClusterIPs, to.Addr)) {
-			continue
-		}
-		for _, slice := range k.EndpointSlices {
-			if slice.Namespace != s.Namespace || slice.Service != s.Name {
-				continue
-			}
-			for i := range slice.Endpoints {
-				add(k.Pods[slice.Endpoints[i].Target])
-			}
-		}
-	}
-	slices.Sort(out)
-	return out
 }
