@@ -126,7 +126,7 @@ func (a *asking) register(c *cobra.Command) {
 	fl.StringVar(&p.Via, "probe-via", vantage.ViaAuto, "how to enter the pod: auto (ephemeral, then twin, then exec), ephemeral, twin, exec, none")
 	fl.StringVar(&p.Image, "probe-image", env("PODPATH_PROBE_IMAGE", vantage.DefaultImage), "image of the probe; mirror it into your registry for clusters without internet (env PODPATH_PROBE_IMAGE)")
 	fl.StringVar(&p.ProbeNamespace, "probe-namespace", env("PODPATH_PROBE_NAMESPACE", vantage.DefaultNamespace), "namespace for the probe's pods in the nodes' network (env PODPATH_PROBE_NAMESPACE)")
-	fl.StringVar(&p.NodeReader, "node-reader", env("PODPATH_NODE_READER", vantage.ReaderFull), "what to read inside nodes on the way: full (packet filter, files and kernel messages too: NET_ADMIN, SYSLOG, read-only /usr and /etc), basic (no privilege), none (env PODPATH_NODE_READER)")
+	fl.StringVar(&p.NodeReader, "node-reader", env("PODPATH_NODE_READER", vantage.ReaderFull), "what to read inside nodes on the way: full (packet filter, files and kernel messages too: NET_ADMIN, NET_RAW, SYSLOG, read-only /usr and /etc), basic (no privilege), none (env PODPATH_NODE_READER)")
 	fl.DurationVar(&p.EphemeralTTL, "probe-ttl", vantage.DefaultEphemeralTTL, "how long the idle probe process stays in the pod, to be used again")
 	fl.StringVar(&a.caFile, "ca-file", "", "PEM file of certificate authorities that the application trusts beside its own bundle")
 	a.azureFlags(fl)

@@ -146,6 +146,9 @@ func (t *tracer) judge(s *model.Step, f *nodeFilter, r netfilter.Result) {
 	before := *s
 	s.Gaps = append(slices.Clip(s.Gaps), f.gaps...)
 	judgeWalk(s, f, r)
+	if s.Verdict == model.Pass && len(f.gaps) > 0 {
+		s.Verdict, s.Reason = model.Unknown, "not all of the packet filter of "+string(s.At)+" could be read; what was read lets it pass"
+	}
 	if s.Filter == nil || !t.policyDenies() {
 		return
 	}

@@ -17,7 +17,7 @@ import (
 
 // How much is read inside a node.
 const (
-	ReaderFull  = "full"  // the packet filter's rules, kernel messages and files too: NET_ADMIN, SYSLOG, read-only /usr and /etc
+	ReaderFull  = "full"  // the packet filter's rules, kernel messages and files too: NET_ADMIN, NET_RAW, SYSLOG, read-only /usr and /etc
 	ReaderBasic = "basic" // what takes no privilege
 	ReaderNone  = "none"
 )
@@ -30,7 +30,7 @@ const readerName = "podpath-reader"
 const hostFolder = "/host"
 
 // readFully adds the reader to a node's pod. Its root has no capability but the
-// two that the reads need, and sees of the node's files /usr (the tools that know
+// three that the reads need (iptables-legacy asks by a raw socket), and sees of the node's files /usr (the tools that know
 // its packet filter) and /etc, read-only.
 func (s *session) readFully(p *corev1.Pod) {
 	root, no, yes := int64(0), false, true
@@ -38,7 +38,7 @@ func (s *session) readFully(p *corev1.Pod) {
 	reader.Name = readerName
 	reader.SecurityContext = &corev1.SecurityContext{
 		RunAsUser: &root, RunAsGroup: &root, RunAsNonRoot: &no, AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
-		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_ADMIN", "SYSLOG"}},
+		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_ADMIN", "NET_RAW", "SYSLOG"}},
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 	reader.Resources.Limits = reader.Resources.Limits.DeepCopy()
@@ -101,7 +101,7 @@ func (s *session) launchNode(ctx context.Context, name string, full bool) (nodeE
 func (s *session) refusedReader(name string, err error) {
 	ref := model.NewRef("node", name)
 	g := s.explain("packet filter of "+string(ref)+" (its rules, its files and its kernel's messages)", ref, err, "create pods in namespace "+s.req.ProbeNamespace)
-	g.Permission = "a pod in namespace " + s.req.ProbeNamespace + " with NET_ADMIN, SYSLOG and read-only hostPath of /usr and /etc (Pod Security \"privileged\" there, or --probe-namespace); --node-reader=basic does not ask for it"
+	g.Permission = "a pod in namespace " + s.req.ProbeNamespace + " with NET_ADMIN, NET_RAW, SYSLOG and read-only hostPath of /usr and /etc (Pod Security \"privileged\" there, or --probe-namespace); --node-reader=basic does not ask for it"
 	s.gap(g)
 }
 

@@ -40,7 +40,7 @@ func TestReaderHasNoMoreThanItNeeds(t *testing.T) {
 		t.Errorf("what probes has privileges: %+v", probing)
 	}
 	sc := reading.SecurityContext
-	if len(sc.Capabilities.Add) != 2 || sc.Capabilities.Drop[0] != "ALL" || sc.Privileged != nil || *sc.AllowPrivilegeEscalation || !*sc.ReadOnlyRootFilesystem {
+	if len(sc.Capabilities.Add) != 3 || sc.Capabilities.Drop[0] != "ALL" || sc.Privileged != nil || *sc.AllowPrivilegeEscalation || !*sc.ReadOnlyRootFilesystem {
 		t.Errorf("%+v", sc)
 	}
 	for _, m := range reading.VolumeMounts {
