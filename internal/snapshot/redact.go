@@ -43,6 +43,11 @@ func Redact(c *model.Case, _ Options) (*model.Case, []string, error) {
 			r.arguments(pod.Containers[i].Command)
 		}
 	}
+	for _, facts := range out.World.Nodes {
+		if facts != nil {
+			r.messages(facts.Kernel)
+		}
+	}
 	for i := range out.Observations {
 		r.headers(out.Observations[i].HTTP)
 	}
@@ -56,6 +61,20 @@ func Redact(c *model.Case, _ Options) (*model.Case, []string, error) {
 }
 
 type redactor struct{ count map[string]int }
+
+// hardware is a hardware address, alone or in the header that a message shows.
+var hardware = regexp.MustCompile(`(?i)([0-9a-f]{2}:){5,}[0-9a-f]{2}|\b([0-9a-f]{2} ){11,}[0-9a-f]{2}\b`)
+
+// messages takes hardware addresses out of kernel messages: they name machines,
+// and no cause depends on them.
+func (r *redactor) messages(lines []string) {
+	for i, line := range lines {
+		if cut := hardware.ReplaceAllString(line, Hidden); cut != line {
+			lines[i] = cut
+			r.count["hardware addresses in kernel messages"]++
+		}
+	}
+}
 
 // secretWord marks a name whose value is nobody's business.
 var secretWord = regexp.MustCompile(`(?i)passw|secret|token|credential|private|api_?-?key|access_?-?key|auth|cookie|session|signature|sas_|connection_?string|(^|[_-])(key|pwd|pass|dsn)([_-]|$)`)
