@@ -113,6 +113,9 @@ func (a *attempt) lookup(ctx context.Context, host string) lookup {
 	r := &resolver{conf: conf, hosts: a.hosts}
 	if len(a.target.Resolvers) > 0 {
 		r.conf = resolvConf{Servers: a.target.Resolvers[:min(len(a.target.Resolvers), maxServers)], Timeout: attemptTimeout, Attempts: 1}
+		if a.target.Purpose == PurposeDNSPod {
+			r.conf.Attempts = 2 // one lost packet is no verdict about a pod
+		}
 		r.hosts = ""
 		host = strings.TrimSuffix(host, ".") + "."
 	}

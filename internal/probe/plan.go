@@ -88,6 +88,7 @@ const (
 	PurposeDNSTCP       = "control:dns-tcp"       // TCP to the DNS server
 	PurposeEndpoint     = "control:endpoint"      // one endpoint of the Service, past the Service
 	PurposeDNSServer    = "dns-server"            // the question's name at one server
+	PurposeDNSPod       = "control:dns-pod"       // a name of the cluster at one of its DNS pods
 	PurposeRecheck      = "recheck:counters"      // the question again, between two readings of the node's counters
 )
 

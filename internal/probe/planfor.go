@@ -199,6 +199,12 @@ func dnsControls(base Target, f Facts) []Target {
 	}
 	for _, s := range f.DNSServers[:min(len(f.DNSServers), 4)] {
 		server := netip.AddrPortFrom(s, 53)
+		if !f.NoClusterDNS {
+			out = append(out, Target{
+				Label: "kubernetes.default at " + s.String(), Purpose: PurposeDNSPod, When: WhenDNS, Protocol: "dns",
+				Host: "kubernetes.default.svc." + clusterDomain(f) + ".", Resolvers: []netip.AddrPort{server},
+			})
+		}
 		out = append(out,
 			Target{Label: base.Host + " at " + s.String(), Purpose: PurposeDNSServer, When: WhenDNS, Protocol: "dns", Host: base.Host, Resolvers: []netip.AddrPort{server}},
 			Target{Label: "tcp://" + server.String(), Purpose: PurposeDNSTCP, When: WhenDNS, Host: s.String(), Port: 53},

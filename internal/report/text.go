@@ -307,7 +307,7 @@ func tells(all []model.Observation, o *model.Observation) bool {
 	if o.Purpose == "" || o.Purpose == "question" {
 		return true
 	}
-	if o.Result == model.ProbeFailed || strings.HasPrefix(o.Purpose, "recheck:") {
+	if o.Result == model.ProbeFailed || strings.HasPrefix(o.Purpose, "recheck:") || o.Purpose == "control:dns-pod" && o.Result == model.OK {
 		return false
 	}
 	for i := range all {

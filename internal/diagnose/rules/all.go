@@ -20,6 +20,7 @@ func All() []diagnose.Rule {
 		conntrackFull,
 		corednsDown,
 		corednsOldUpstream,
+		corednsPodSilent,
 		corefileAnswers,
 		corefileBroken,
 		corefileLoop,
