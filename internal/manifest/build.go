@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -26,6 +27,8 @@ func (b *builder) add(o *object) error {
 		err = b.node(v, o)
 	case *sliceObject:
 		err = b.slice(v, o)
+	case *ingressObject:
+		err = b.ingress(v, o)
 	case *policyObject:
 		err = b.policy(v, o)
 	case *workloadObject:
@@ -203,6 +206,43 @@ func (b *builder) service(v *serviceObject, o *object) error {
 	}
 	ref := model.NewRef("service", out.Namespace, out.Name)
 	return put(b, b.w.Kube.Services, ref, ref, out, o.at)
+}
+
+func (b *builder) ingress(v *ingressObject, o *object) error {
+	out := &model.Ingress{Namespace: o.meta.Namespace, Name: o.meta.Name, Class: v.Spec.IngressClassName}
+	if out.Class == "" {
+		out.Class = v.Metadata.Annotations["kubernetes.io/ingress.class"]
+	}
+	add := func(b *ingressBackend) {
+		if b == nil || b.Service == nil {
+			return
+		}
+		back := model.IngressBackend{Service: b.Service.Name, Port: b.Service.Port.Name}
+		if n := b.Service.Port.Number; n != 0 {
+			back.Port = strconv.Itoa(int(n))
+		}
+		if !slices.Contains(out.Backends, back) {
+			out.Backends = append(out.Backends, back)
+		}
+	}
+	add(v.Spec.DefaultBackend)
+	for i := range v.Spec.Rules {
+		rule := &v.Spec.Rules[i]
+		if host := cmp.Or(rule.Host, "*"); !slices.Contains(out.Hosts, host) {
+			out.Hosts = append(out.Hosts, host)
+		}
+		for j := range rule.HTTP.Paths {
+			add(&rule.HTTP.Paths[j].Backend)
+		}
+	}
+	for _, i := range v.Status.LoadBalancer.Ingress {
+		more, err := addrs("status.loadBalancer.ingress", i.IP)
+		if err != nil {
+			return err
+		}
+		out.Addresses = append(out.Addresses, more...)
+	}
+	return put(b, b.w.Kube.Ingresses, out.Ref(), out.Ref(), out, o.at)
 }
 
 func (b *builder) node(v *nodeObject, o *object) error {

@@ -196,8 +196,8 @@ func newBuilder() *builder {
 	k.Namespaces, k.Nodes = map[string]*model.Namespace{}, map[string]*model.Node{}
 	k.Pods, k.Services = map[model.Ref]*model.Pod{}, map[model.Ref]*model.Service{}
 	k.EndpointSlices, k.Policies = map[model.Ref]*model.EndpointSlice{}, map[model.Ref]*model.NetworkPolicy{}
-	k.Workloads = map[model.Ref]*model.Workload{}
-	for _, kind := range []string{"pod", "namespace", "service", "endpointslice", "networkpolicy", "daemonset", "deployment", "serviceaccount"} {
+	k.Workloads, k.Ingresses = map[model.Ref]*model.Workload{}, map[model.Ref]*model.Ingress{}
+	for _, kind := range []string{"pod", "namespace", "service", "endpointslice", "networkpolicy", "ingress", "daemonset", "deployment", "serviceaccount"} {
 		w.Read[kind] = true // the directory is all there is
 	}
 	for i := range policy.Kinds {

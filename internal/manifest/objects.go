@@ -187,6 +187,37 @@ type serviceObject struct {
 	} `yaml:"status"`
 }
 
+type ingressObject struct {
+	Metadata meta `yaml:"metadata"`
+	Spec     struct {
+		IngressClassName string          `yaml:"ingressClassName"`
+		DefaultBackend   *ingressBackend `yaml:"defaultBackend"`
+		Rules            []struct {
+			Host string `yaml:"host"`
+			HTTP struct {
+				Paths []struct {
+					Backend ingressBackend `yaml:"backend"`
+				} `yaml:"paths"`
+			} `yaml:"http"`
+		} `yaml:"rules"`
+	} `yaml:"spec"`
+	Status struct {
+		LoadBalancer struct {
+			Ingress []ip `yaml:"ingress"`
+		} `yaml:"loadBalancer"`
+	} `yaml:"status"`
+}
+
+type ingressBackend struct {
+	Service *struct {
+		Name string `yaml:"name"`
+		Port struct {
+			Name   string `yaml:"name"`
+			Number int32  `yaml:"number"`
+		} `yaml:"port"`
+	} `yaml:"service"`
+}
+
 type sliceObject struct {
 	Metadata    meta   `yaml:"metadata"`
 	AddressType string `yaml:"addressType"`
@@ -281,6 +312,9 @@ func (o *object) decode(s source) error {
 		take(v, &v.Metadata)
 	case "discovery.k8s.io/EndpointSlice":
 		v := &sliceObject{}
+		take(v, &v.Metadata)
+	case "networking.k8s.io/Ingress":
+		v := &ingressObject{}
 		take(v, &v.Metadata)
 	case "networking.k8s.io/NetworkPolicy", "extensions/NetworkPolicy":
 		v := &policyObject{}

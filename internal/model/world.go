@@ -34,6 +34,7 @@ type Kube struct {
 	Namespaces      map[string]*Namespace     `json:"namespaces,omitempty"`
 	Pods            map[Ref]*Pod              `json:"pods,omitempty"`
 	Nodes           map[string]*Node          `json:"nodes,omitempty"`
+	Ingresses       map[Ref]*Ingress          `json:"ingresses,omitempty"` // only where a whole cluster was read
 	Services        map[Ref]*Service          `json:"services,omitempty"`
 	EndpointSlices  map[Ref]*EndpointSlice    `json:"endpointSlices,omitempty"`
 	Policies        map[Ref]*NetworkPolicy    `json:"policies,omitempty"`

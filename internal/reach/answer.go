@@ -100,6 +100,9 @@ func (e *Engine) Ask(i Intent, namespace string) Answer {
 	var o outcome
 	single := from.single && to.single
 	e.judgeAll(&o, from.parties, targets, protocol, single)
+	if o.pairs == 0 && o.note != "" {
+		return a.unknown(o.note)
+	}
 	if o.pairs == 0 {
 		return a.unknown("no pair of two different pods, or of addresses of one family, is meant")
 	}

@@ -54,34 +54,41 @@ func TestHygiene(t *testing.T) {
 		{"needed", []*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web"), "80"))}}, nil},
 		{"selects nothing", []*model.NetworkPolicy{{Name: "p", PodSelector: *app("none")}}, []string{"selects-nothing networkpolicy/a/p"}},
 		{
-			"a peer that is nobody", []*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: []model.PolicyRule{{Peers: []model.PolicyPeer{{PodSelector: app("none")}, {PodSelector: app("web")}}}}}},
+			"a peer that is nobody",
+			[]*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: []model.PolicyRule{{Peers: []model.PolicyPeer{{PodSelector: app("none")}, {PodSelector: app("web")}}}}}},
 			[]string{"peer-selects-nothing networkpolicy/a/p ingress rule 1"},
 		},
 		{
-			"a rule for nobody", []*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("none")))}},
+			"a rule for nobody",
+			[]*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("none")))}},
 			[]string{"peer-selects-nothing networkpolicy/a/p ingress rule 1", "dead-rule networkpolicy/a/p ingress rule 1"},
 		},
 		{
-			"a port name of nobody", []*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web"), "grpc"))}},
+			"a port name of nobody",
+			[]*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web"), "grpc"))}},
 			[]string{"dead-rule networkpolicy/a/p ingress rule 1"},
 		},
 		{
-			"a narrower rule", []*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web")), from(app("web"), "80"))}},
+			"a narrower rule",
+			[]*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web")), from(app("web"), "80"))}},
 			[]string{"shadowed-rule networkpolicy/a/p ingress rule 2"},
 		},
 		{
-			"a rule that two others make up", []*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web"), "80"), from(app("web"), "81"), from(app("web"), "80", "81"))}},
+			"a rule that two others make up",
+			[]*model.NetworkPolicy{{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web"), "80"), from(app("web"), "81"), from(app("web"), "80", "81"))}},
 			[]string{"shadowed-rule networkpolicy/a/p ingress rule 1", "shadowed-rule networkpolicy/a/p ingress rule 2"},
 		},
 		{
-			"one of two that say the same", []*model.NetworkPolicy{
+			"one of two that say the same",
+			[]*model.NetworkPolicy{
 				{Name: "p", PodSelector: *app("db"), IngressRules: rules(from(app("web"), "80"))},
 				{Name: "q", PodSelector: *app("db"), IngressRules: rules(from(app("web"), "http"))},
 			},
 			[]string{"shadowed-rule networkpolicy/a/p ingress rule 1", "changes-nothing networkpolicy/a/p", "changes-nothing networkpolicy/a/q"},
 		},
 		{
-			"a default deny where all is denied already", []*model.NetworkPolicy{{Name: "p"}, {Name: "q", PodSelector: *app("db"), IngressRules: rules(from(app("web")))}, {Name: "r", PodSelector: *app("db")}},
+			"a default deny where all is denied already",
+			[]*model.NetworkPolicy{{Name: "p"}, {Name: "q", PodSelector: *app("db"), IngressRules: rules(from(app("web")))}, {Name: "r", PodSelector: *app("db")}},
 			[]string{"changes-nothing networkpolicy/a/r"},
 		},
 	}

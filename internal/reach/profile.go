@@ -256,7 +256,6 @@ type scratch struct {
 	last     []match // by which each cell left its parent
 	names    []int32 // of each cell: the targets' port names, where they matter
 	child    []int32
-	moved    []int32
 	named    map[[2]int32]int32
 	matches  []match
 	cuts     []uint32

@@ -53,11 +53,10 @@ func parsePorts(s string) (portRange, error) {
 type group struct {
 	parties []Party // pods each at one address; addresses; atoms of a network
 	service *model.Service
-	host    string     // a DNS name outside of the cluster
-	single  bool       // it names one thing, not a choice
-	all     bool       // atoms: every address, not only those that are known
-	why     string     // not empty: nothing can be said, and why
-	ended   *model.Pod // the only thing that is named, and has ended
+	host    string // a DNS name outside of the cluster
+	single  bool   // it names one thing, not a choice
+	all     bool   // atoms: every address, not only those that are known
+	why     string // not empty: nothing can be said, and why
 }
 
 // resolve finds what a side means.
@@ -139,7 +138,7 @@ func (e *Engine) pod(ns, name string) *group {
 	g := &group{single: true}
 	e.join(g, p)
 	if len(g.parties) == 0 {
-		g.why, g.ended = e.unusable(p), p
+		g.why = e.unusable(p)
 	}
 	return g
 }

@@ -189,7 +189,49 @@ func (e *Engine) entrances() []Entrance {
 			out = append(out, e.entrance(x, s, &s.Ports[i]))
 		}
 	}
-	return append(out, e.hostPorts()...)
+	return slices.Concat(out, e.ingresses(), e.hostPorts())
+}
+
+// ingresses are the Ingress objects. Their requests reach the pods from the
+// controller's pods, whichever those are.
+func (e *Engine) ingresses() []Entrance {
+	w := e.x.World()
+	var out []Entrance
+	for _, ref := range slices.Sorted(maps.Keys(w.Kube.Ingresses)) {
+		in := w.Kube.Ingresses[ref]
+		for _, b := range in.Backends {
+			x := Entrance{Through: string(ref), Kind: strings.TrimSpace("Ingress " + in.Class), Address: in.Hosts, Port: b.Service + ":" + b.Port}
+			s := w.Kube.Services[model.NewRef("service", in.Namespace, b.Service)]
+			if s == nil {
+				x.Actual, x.By = "deny", "there is no service/"+in.Namespace+"/"+b.Service
+				out = append(out, x)
+				continue
+			}
+			x.Actual, x.By = e.behindIngress(s, &x)
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// behindIngress says what is known of the way from a controller to a Service's pods.
+func (e *Engine) behindIngress(s *model.Service, x *Entrance) (actual, by string) {
+	var pods []Party
+	for _, p := range e.backends(s) {
+		if party, ok := e.PodParty(p, 0); ok {
+			pods = append(pods, party)
+		}
+	}
+	x.Pods = e.labels(pods)
+	if len(pods) == 0 {
+		return "deny", "service/" + s.Namespace + "/" + s.Name + " has no pods"
+	}
+	for _, p := range pods {
+		if p.Pod != nil && (len(e.side(p.Pod, ingress).policies) > 0 || e.x.Unread(p.Pod.Namespace)) {
+			return "unknown", "policies select its pods, and requests come from the controller's pods: ask --from those"
+		}
+	}
+	return "allow", "no ingress policy"
 }
 
 func (e *Engine) entrance(x Entrance, s *model.Service, sp *model.ServicePort) Entrance {

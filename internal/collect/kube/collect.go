@@ -111,6 +111,9 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	work.Go(func() { r.customPolicies(ctx, near) })
 	work.Go(func() { r.services(ctx, near, q.To.Addr) })
 	work.Go(func() { around(ctx, r, slices_, near, r.listSlices, r.keepSlices) })
+	if r.full {
+		work.Go(func() { around(ctx, r, ingresses, near, r.listIngresses, r.keepIngresses) })
+	}
 	work.Go(func() { around(ctx, r, deployments, near, r.listDeployments, r.keepDeployments) })
 	work.Go(func() {
 		around(ctx, r, daemonSets, append([]string{"calico-system"}, near...), r.listDaemonSets, r.keepDaemonSets)
