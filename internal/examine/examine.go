@@ -82,9 +82,16 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	note, err := choosePort(c, from)
+	if err != nil {
+		return nil, err
+	}
 	a := &Answer{Case: c}
 	o.Progress("reading Azure, and probing from the pod and its neighbours")
 	gather(ctx, c, from, o, a, start)
+	if note != "" {
+		c.Notes = append(c.Notes, note)
+	}
 	switch err := ctx.Err(); {
 	case errors.Is(err, context.DeadlineExceeded):
 		// What was read and seen until now is an answer, if half a one.
