@@ -18,9 +18,8 @@ func (r *reader) listIngresses(ctx context.Context, ns string, o metav1.ListOpti
 	return r.cs.NetworkingV1().Ingresses(ns).List(ctx, o)
 }
 
+// keepIngresses is called with the lock held, as all keepers of pages are.
 func (r *reader) keepIngresses(l *networkingv1.IngressList) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.w.Kube.Ingresses == nil {
 		r.w.Kube.Ingresses = map[model.Ref]*model.Ingress{}
 	}
