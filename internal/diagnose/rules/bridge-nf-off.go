@@ -23,7 +23,7 @@ Mend it by loading br_netfilter and setting the switch to 1, and keep both over 
 `,
 	Hop:    model.HopNodeKernel,
 	Covers: []string{"nk-bridge-nf-off"},
-	Needs:  []string{"nodefacts"},
+	Needs:  []string{"service", "endpointslice", "pod", "nodefacts"},
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		const key = "net.bridge.bridge-nf-call-iptables"

@@ -22,7 +22,7 @@ Mend it by starting kube-proxy on the node; its log says what failed ("Failed to
 `,
 	Hop:    model.HopKubeProxy,
 	Covers: []string{"kp-rules-not-programmed"},
-	Needs:  []string{"nodefacts", "endpointslice"},
+	Needs:  []string{"service", "endpointslice", "pod", "nodefacts"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Unanswered(o) || o.Failed == "tcp" && result(model.Unreachable, model.Refused, model.NoRoute)(o)
 	},

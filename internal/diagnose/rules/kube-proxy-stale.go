@@ -25,7 +25,7 @@ Mend it by restarting kube-proxy on the node; then find why it missed the change
 `,
 	Hop:    model.HopKubeProxy,
 	Covers: []string{"kp-stale-rules", "kp-mode-transition-leftover"},
-	Needs:  []string{"nodefacts", "endpointslice"},
+	Needs:  []string{"service", "endpointslice", "pod", "nodefacts"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Unanswered(o) || o.Failed == "tcp" && result(model.Unreachable, model.Refused, model.NoRoute)(o)
 	},
