@@ -25,17 +25,16 @@ Mend it by deleting that pod; look at its node when the next one there is silent
 	Hop:    model.HopDNS,
 	Covers: []string{"dns-coredns-down"},
 	Needs:  []string{"probe", "service", "pod"},
-	Under:  []string{"policy-denies", "nsg-denies", "coredns-down", "corefile-broken", "corefile-loop"},
+	Under:  []string{"policy-denies", "nsg-denies", "coredns-down", "corefile-broken", "corefile-loop", "ip-forward-off", "forward-policy-drop", "node-firewall-drops", "node-firewall-rejects"},
 	Run: func(p *diagnose.Pass) {
 		var silent []netip.Addr
 		fine := 0
 		for _, o := range p.Control(p.Origin(), "control:dns-pod") {
 			for _, server := range asksOf(o) {
-				_, yes := asked(p, server)
 				pod := podWithAddr(p, server)
 				switch {
 				case pod != nil && (!pod.Ready || pod.Deleting):
-				case yes != nil:
+				case o.Result == model.OK: // from the same place: what another place gets says nothing of this one's way
 					fine++
 				case o.Result == model.TimedOut:
 					silent = append(silent, server)

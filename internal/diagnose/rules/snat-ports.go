@@ -53,11 +53,11 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 		only := thisNodeOnly(p, &f)
 		failed := metricEvidence(p, &f)
 		switch {
-		case !failed && !only:
-			return
+		case !only && (!failed || p.Fate(model.VantageOtherNode) != diagnose.Unseen || p.Fate(model.VantageNode) == diagnose.Works):
+			return // ports that ran out a while ago explain no failure that other nodes share
 		case failed && only:
 			f.Confidence = diagnose.Proven
-		case failed || allPass(p) && p.Same(model.VantageNode):
+		case only && allPass(p) && p.Same(model.VantageNode):
 			f.Confidence = diagnose.Likely
 		default:
 			f.Confidence = diagnose.Possible
