@@ -56,7 +56,7 @@ func serviceNamed(c *model.Case) model.Ref {
 	if to.Kind == "service" {
 		return model.NewRef("service", to.Namespace, to.Name)
 	}
-	name, rest, _ := strings.Cut(strings.TrimSuffix(to.Host, "."), ".")
+	name, rest, _ := strings.Cut(strings.ToLower(strings.TrimSuffix(to.Host, ".")), ".")
 	ns, rest, _ := strings.Cut(rest, ".")
 	switch {
 	case name == "" || rest != "" && rest != "svc" && !strings.HasPrefix(rest, "svc."):

@@ -3,7 +3,6 @@ package examine
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/trace"
@@ -14,9 +13,6 @@ import (
 // address, or by a name that DNS knows it by; nil when it leads elsewhere.
 func serviceOf(c *model.Case) *model.Service {
 	k, to := &c.World.Kube, c.Question.To
-	if to.Kind == "service" {
-		return k.Services[model.NewRef("service", to.Namespace, to.Name)]
-	}
 	if to.Addr.IsValid() {
 		for _, s := range k.Services {
 			if slices.Contains(s.ClusterIPs, to.Addr) {
@@ -25,17 +21,7 @@ func serviceOf(c *model.Case) *model.Service {
 		}
 		return nil
 	}
-	labels := strings.Split(strings.TrimSuffix(strings.ToLower(to.Host), "."), ".")
-	namespace := c.Question.From.Namespace
-	switch {
-	case to.Host == "":
-		return nil
-	case len(labels) >= 3 && labels[2] != "svc":
-		return nil
-	case len(labels) >= 2:
-		namespace = labels[1]
-	}
-	return k.Services[model.NewRef("service", namespace, labels[0])]
+	return k.Services[serviceNamed(c)]
 }
 
 // endpoints are the pods and addresses behind the Service that a question leads to.

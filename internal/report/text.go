@@ -51,7 +51,7 @@ func Text(w io.Writer, r *Report, o Options) error {
 	if o.Wide {
 		p.skipped(r)
 	}
-	p.list("Left behind", r.Notes)
+	p.list("Notes", r.Notes)
 	_, err := io.WriteString(w, p.b.String())
 	return err
 }
