@@ -1,6 +1,10 @@
 package netfilter
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // call is the run of one base chain and of the chains that it calls.
 type call struct {
@@ -88,6 +92,9 @@ func ends(k ExprKind) bool {
 func (c *call) expr(f fork, r *Rule, e *Expr) (matched []fork, missed []state) {
 	switch e.Kind {
 	case ExprMatch:
+		if c.w.untracked && e.asksConnection() {
+			return nil, []state{f.state} // the expression breaks the rule off, negated or not (nft_ct_get_eval)
+		}
 		if len(e.Left) == 1 && e.Left[0].Op == "random" && e.Set != nil {
 			return f.split(e.Set.share(e.Left[0].Mod, e.Not))
 		}
@@ -104,6 +111,9 @@ func (c *call) expr(f fork, r *Rule, e *Expr) (matched []fork, missed []state) {
 		f.p.Mark, f.p.markLost = c.w.mark(&f.p, &e.Value)
 		return []fork{f}, nil
 	case ExprCTMark:
+		if c.w.untracked {
+			return []fork{f}, nil // there is no connection to mark (nft_ct_set_eval, xt_connmark)
+		}
 		f.p.CTMark, f.p.ctMarkLost = c.w.mark(&f.p, &e.Value)
 		return []fork{f}, nil
 	case ExprNoTrack:
@@ -219,4 +229,15 @@ func natText(before, after *Packet) string {
 		return fmt.Sprintf("source becomes %s", endpoint(after.Src, after.SrcPort))
 	}
 	return "nothing to translate"
+}
+
+// asksConnection says that a match reads what a connection has and its state,
+// which is known without one, is not meant.
+func (e *Expr) asksConnection() bool {
+	return slices.ContainsFunc(e.Left, func(o Operand) bool { return o.connection() })
+}
+
+func (o *Operand) connection() bool {
+	return o.Op == "key" && strings.HasPrefix(o.Key, "ct ") && o.Key != "ct state" ||
+		slices.ContainsFunc(o.Args, func(a Operand) bool { return a.connection() })
 }
