@@ -146,12 +146,8 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	if o.SkipAzure {
 		c.World.Gaps = append(c.World.Gaps, model.Gap{What: "Azure", Reason: "not read: --no-azure"})
 	}
-	node := from.Node
-	if from.Pod != nil {
-		node = from.Pod.Node
-	}
-	if o.SkipProbe && node != "" {
-		ref := model.NewRef("node", node)
+	if o.SkipProbe && from.Node != "" {
+		ref := model.NewRef("node", from.Node)
 		seen.Gaps = append(seen.Gaps, model.Gap{What: "sysctls and routes of " + string(ref), Ref: ref, Reason: "not read: --no-probe"})
 	}
 	c.World.Nodes = seen.NodeFacts
@@ -177,7 +173,13 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	req.Pod, req.Node, req.Nodes = from.Pod, from.Node, c.World.Kube.Nodes
 	req.Facts = facts(c, from.Pod)
 	req.Facts.ExtraRoots = o.Roots
-	req.Backends = behind(c)
+	req.Backends = endpoints(c)
+	for _, b := range req.Backends {
+		req.Facts.Backends = append(req.Facts.Backends, b.Addr)
+	}
+	if len(req.Backends) == 0 {
+		req.Backends = podsNamed(c)
+	}
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
 	req.FarNodes = farNodes(c)
 	return req

@@ -173,9 +173,6 @@ func port(c *model.Case, to model.Endpoint) uint16 {
 // facts are what the probe's planner may know beyond the question.
 func facts(c *model.Case, pod *model.Pod) probe.Facts {
 	f := probe.Facts{Port: port(c, c.Question.To)}
-	for _, b := range endpoints(c) {
-		f.Backends = append(f.Backends, b.Addr)
-	}
 	for _, a := range knownAddrs(c) {
 		f.Addrs = append(f.Addrs, a.Addr())
 	}

@@ -47,11 +47,8 @@ func endpoints(c *model.Case) []vantage.Backend {
 	return out
 }
 
-// behind are the endpoints of the question's Service, or the pods that it names.
-func behind(c *model.Case) []vantage.Backend {
-	if out := endpoints(c); len(out) > 0 {
-		return out
-	}
+// podsNamed are the pods that the question names, by themselves or by what owns them.
+func podsNamed(c *model.Case) []vantage.Backend {
 	var out []vantage.Backend
 	for _, a := range knownAddrs(c) {
 		for ref, p := range c.World.Kube.Pods {

@@ -42,7 +42,7 @@ type Question struct {
 type Step struct {
 	Hop     Hop      `json:"hop"`
 	At      Ref      `json:"at"`                // the place: "nsg/nsg-nodes", "node/n1", "subnet/v/s"
-	Title   string   `json:"title"`             // "NSG nsg-nodes on subnet snet-nodes, outbound"
+	Title   string   `json:"title"`             // "NSG nsg-aks on subnet nodes, outbound"
 	Verdict Verdict  `json:"verdict"`           // what happens to the packet here
 	Decided Ref      `json:"decided,omitempty"` // the line of configuration that decided: "nsg/nsg-nodes/DenyWeb"
 	Reason  string   `json:"reason"`            // one sentence: which line, why

@@ -90,7 +90,7 @@ type Observation struct {
 	From     Ref            `json:"from"`             // the pod or node it was sent from
 	Node     string         `json:"node,omitempty"`   // the node it was sent from, when it is one
 	Via      string         `json:"via,omitempty"`    // ephemeral, twin, pod, host-pod, exec, local
-	Target   string         `json:"target"`           // as asked: "https://api.payments.example"
+	Target   string         `json:"target"`           // as asked: "https://api.example.com"
 	Address  netip.AddrPort `json:"address,omitzero"` // what was connected to
 	Proxy    string         `json:"proxy,omitempty"`  // proxy URL that was used, without credentials
 	Phases   []Phase        `json:"phases,omitempty"`

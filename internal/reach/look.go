@@ -343,7 +343,7 @@ func edges(list []Connection) [][3]string {
 func (l *Look) Text(bool) (before, after string) {
 	before = l.head()
 	if a := l.Answer; a != nil {
-		before += fmt.Sprintf("%s -> %s: %s, by %s\n  %s\n", printable(a.From.String()), printable(a.To.String()), a.Actual, printable(a.By), printable(a.Reason))
+		before += fmt.Sprintf("%s -> %s: %s, by %s\n  %s\n", model.Printable(a.From.String()), model.Printable(a.To.String()), a.Actual, model.Printable(a.By), model.Printable(a.Reason))
 	}
 	if len(l.Connections) == 0 {
 		before += "nothing is open\n"

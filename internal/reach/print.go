@@ -7,9 +7,10 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/podpath/podpath/internal/model"
 )
 
 // Formats are the output formats.
@@ -47,7 +48,7 @@ func Write(w io.Writer, format string, v View, color bool) error {
 		}
 		for _, row := range rows {
 			for i := range row {
-				row[i] = formula(printable(row[i]))
+				row[i] = formula(model.Printable(row[i]))
 			}
 		}
 		return out.WriteAll(rows)
@@ -78,7 +79,7 @@ func table(w io.Writer, v View, color bool) error {
 		fmt.Fprintln(out, strings.Join(head, "\t"))
 		for _, row := range rows {
 			for i := range row {
-				row[i] = printable(row[i])
+				row[i] = model.Printable(row[i])
 			}
 			fmt.Fprintln(out, strings.Join(row, "\t"))
 		}
@@ -94,7 +95,7 @@ func dot(w io.Writer, edges [][3]string) error {
 	var b strings.Builder
 	b.WriteString("digraph reach {\n  rankdir=LR;\n  node [shape=box];\n")
 	quote := func(s string) string {
-		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(printable(s)) + `"`
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(model.Printable(s)) + `"`
 	}
 	for _, e := range edges {
 		fmt.Fprintf(&b, "  %s -> %s [label=%s];\n", quote(e[0]), quote(e[1]), quote(e[2]))
@@ -108,17 +109,4 @@ func dot(w io.Writer, edges [][3]string) error {
 	b.WriteString("}\n")
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// printable takes out what could steer a terminal: names come from outside.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t' || r == '\n' || r == '\r':
-			return ' '
-		case unicode.IsControl(r), r == unicode.ReplacementChar, unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029', r == '\ufeff':
-			return -1
-		}
-		return r
-	}, s)
 }

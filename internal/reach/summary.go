@@ -313,7 +313,7 @@ func (s *Summary) Text(bool) (before, after string) {
 			fmt.Fprintf(&b, "  and %d more groups of pods: -o json has all\n", len(s.Egress)-i)
 			break
 		}
-		fmt.Fprintf(&b, "  %s -> %s: %s%s\n      %s\n", plural(x.Count, "pod", "pods"), few(x.To), cmp.Or(x.Ports, "nothing for sure"), also(x.Unknown), printable(few(x.Pods)))
+		fmt.Fprintf(&b, "  %s -> %s: %s%s\n      %s\n", plural(x.Count, "pod", "pods"), few(x.To), cmp.Or(x.Ports, "nothing for sure"), also(x.Unknown), model.Printable(few(x.Pods)))
 		if len(x.Source) > 0 {
 			fmt.Fprintf(&b, "      as %s\n", few(addresses(x.Source)))
 		}
@@ -327,7 +327,7 @@ func (s *Summary) Text(bool) (before, after string) {
 			fmt.Fprintf(&b, "  and %d more: -o json has all\n", len(s.Ingress)-i)
 			break
 		}
-		fmt.Fprintf(&b, "  %-7s %s %s %s %s -> %s\n          %s\n", x.Actual, printable(x.Through), x.Kind, x.Port, strings.Join(x.Address, ","), printable(few(x.Pods)), printable(x.By))
+		fmt.Fprintf(&b, "  %-7s %s %s %s %s -> %s\n          %s\n", x.Actual, model.Printable(x.Through), x.Kind, x.Port, strings.Join(x.Address, ","), model.Printable(few(x.Pods)), model.Printable(x.By))
 	}
 	b.WriteString("\nChanges nothing\n")
 	if len(s.Findings) == 0 {
@@ -338,7 +338,7 @@ func (s *Summary) Text(bool) (before, after string) {
 			fmt.Fprintf(&b, "  and %d more: -o json has all\n", len(s.Findings)-i)
 			break
 		}
-		fmt.Fprintf(&b, "  %-20s %s: %s\n", f.Kind, printable(strings.TrimSpace(string(f.Policy)+" "+f.Rule)), printable(f.Reason))
+		fmt.Fprintf(&b, "  %-20s %s: %s\n", f.Kind, model.Printable(strings.TrimSpace(string(f.Policy)+" "+f.Rule)), model.Printable(f.Reason))
 	}
 	return b.String(), s.tail()
 }

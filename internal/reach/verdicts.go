@@ -3,6 +3,8 @@ package reach
 import (
 	"fmt"
 	"strings"
+
+	"github.com/podpath/podpath/internal/model"
 )
 
 // Source says what was looked at, and how.
@@ -44,7 +46,7 @@ func (s Source) head() string {
 	if s.DialectFrom != "" {
 		text += " (from " + s.DialectFrom + ")"
 	}
-	return printable(text) + "\n"
+	return model.Printable(text) + "\n"
 }
 
 func plural(n int, one, many string) string {
@@ -61,7 +63,7 @@ func (s Source) tail() string {
 	var b strings.Builder
 	b.WriteString("\nNotes\n")
 	for _, n := range s.Notes {
-		b.WriteString("  - " + printable(n) + "\n")
+		b.WriteString("  - " + model.Printable(n) + "\n")
 	}
 	return b.String()
 }
@@ -176,7 +178,7 @@ func (v *Verdicts) Text(color bool) (before, after string) {
 		if head == "-" {
 			head, code = a.Actual, "0"
 		}
-		fmt.Fprintf(&b, "%s  %s -> %s: %s\n", paint(code, head), printable(a.From.String()), printable(a.To.String()), printable(a.Reason))
+		fmt.Fprintf(&b, "%s  %s -> %s: %s\n", paint(code, head), model.Printable(a.From.String()), model.Printable(a.To.String()), model.Printable(a.Reason))
 	}
 	c := v.Summary
 	fmt.Fprintf(&b, "\n%d intents: %d hold, %d fail, %d not known", c.Total, c.Hold, c.Fail, c.Unknown)

@@ -49,5 +49,5 @@ func Mermaid(w io.Writer, r *Report) error {
 // label quotes a text for Mermaid: its own entity codes for what would end or change the label.
 func label(s string) string {
 	r := strings.NewReplacer(`"`, "#quot;", "#", "#35;", "<", "#lt;", ">", "#gt;", "`", "#96;", "\\", "#92;")
-	return `"` + r.Replace(clean(s)) + `"`
+	return `"` + r.Replace(model.Printable(s)) + `"`
 }

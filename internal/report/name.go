@@ -15,7 +15,7 @@ func (p *printer) name(r *Report) {
 	if l == nil || len(l.Tries) == 0 || !p.o.Wide && !nameFailed(r) {
 		return
 	}
-	p.title("The name " + clean(l.Host))
+	p.title("The name " + model.Printable(l.Host))
 	p.resolver(&l.Resolver)
 	seen := asked(r)
 	for i := range l.Tries {
@@ -27,7 +27,7 @@ func (p *printer) name(r *Report) {
 		}
 	}
 	for _, note := range l.Notes {
-		p.line("    ", p.paint("dim", clean(note)))
+		p.line("    ", p.paint("dim", model.Printable(note)))
 	}
 }
 
@@ -74,7 +74,7 @@ func (p *printer) resolver(r *model.Resolver) {
 	if r.From != "" {
 		text += " (" + r.From + ")"
 	}
-	p.line("    ", p.paint("dim", clean(text)))
+	p.line("    ", p.paint("dim", model.Printable(text)))
 }
 
 func orNone(words []string) string {
@@ -86,11 +86,11 @@ func orNone(words []string) string {
 
 // try is one query name: prediction first, then each query with its answer.
 func (p *printer) try(t *model.LookupTry, seen []model.DNSQuery) {
-	p.line("  ", p.paint("bold", clean(t.Name))+p.dimmed("predicted: "+expected(t)))
+	p.line("  ", p.paint("bold", model.Printable(t.Name))+p.dimmed("predicted: "+expected(t)))
 	for i := range t.Steps {
 		s := &t.Steps[i]
 		if s.Verdict != model.Pass || i == len(t.Steps)-1 || p.o.Wide || s.Title == "Corefile" {
-			p.line("      ", clean(s.Title)+p.paint("dim", p.glyph(" — ", " - ")+clean(s.Reason)))
+			p.line("      ", model.Printable(s.Title)+p.paint("dim", p.glyph(" — ", " - ")+model.Printable(s.Reason)))
 		}
 	}
 	for _, q := range seen {
@@ -117,7 +117,7 @@ func (p *printer) query(q model.DNSQuery) {
 	}
 	got := string(q.Result)
 	if len(q.Answers) > 0 {
-		got = clip(clean(strings.Join(q.Answers, " ")), 80)
+		got = clip(model.Printable(strings.Join(q.Answers, " ")), 80)
 	}
-	p.line(fmt.Sprintf("    %s ", p.paint(style, mark)), fmt.Sprintf("%-4s %s %s/%s: %s, %s", q.Type, clean(q.Name), q.Server.Addr(), q.Transport, got, dur(q.Duration)))
+	p.line(fmt.Sprintf("    %s ", p.paint(style, mark)), fmt.Sprintf("%-4s %s %s/%s: %s, %s", q.Type, model.Printable(q.Name), q.Server.Addr(), q.Transport, got, dur(q.Duration)))
 }

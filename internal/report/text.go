@@ -110,11 +110,11 @@ func (p *printer) head(r *Report) {
 	case "false":
 		style = "drop"
 	}
-	to := clean(r.Question.To.Raw)
+	to := model.Printable(r.Question.To.Raw)
 	if r.Question.Protocol == "udp" {
 		to += " (udp)"
 	}
-	p.line("", p.paint("bold", clean(r.Question.From.Raw)+p.glyph(" → ", " -> ")+to)+"  "+p.paint(style, verdict)+p.dimmed(symptom(r)))
+	p.line("", p.paint("bold", model.Printable(r.Question.From.Raw)+p.glyph(" → ", " -> ")+to)+"  "+p.paint(style, verdict)+p.dimmed(symptom(r)))
 }
 
 // answer is the cause in one line, for those who read no further.
@@ -123,7 +123,7 @@ func (p *printer) answer(r *Report) {
 		return
 	}
 	f := r.Causes[0]
-	p.line("  "+p.glyph("⇒ ", "=> "), clean(f.Title)+"  "+p.confidence(f.Confidence)+p.paint("dim", p.glyph(" · ", " | ")+"change ")+clean(string(f.Subject)))
+	p.line("  "+p.glyph("⇒ ", "=> "), model.Printable(f.Title)+"  "+p.confidence(f.Confidence)+p.paint("dim", p.glyph(" · ", " | ")+"change ")+model.Printable(string(f.Subject)))
 }
 
 func (p *printer) dimmed(s string) string {
@@ -198,7 +198,7 @@ func (p *printer) lookup(r *Report) {
 			continue
 		}
 		last := o.Queries[len(o.Queries)-1]
-		name := strings.TrimSuffix(clean(last.Name), ".")
+		name := strings.TrimSuffix(model.Printable(last.Name), ".")
 		if ph.Result != model.OK {
 			p.hop("drop", p.glyph("✗", "XX"), "dns", p.paint("bold", name)+p.paint("dim", p.glyph(" — ", " - "))+string(ph.Result)+" from "+last.Server.String()+" after "+dur(ph.Duration))
 			return
@@ -207,10 +207,10 @@ func (p *printer) lookup(r *Report) {
 		for _, q := range o.Queries {
 			if q.Result == model.OK {
 				addrs = append(addrs, q.Answers...)
-				name = strings.TrimSuffix(clean(q.Name), ".")
+				name = strings.TrimSuffix(model.Printable(q.Name), ".")
 			}
 		}
-		p.hop("pass", p.glyph("✓", "ok"), "dns", name+p.paint("dim", p.glyph(" — ", " - ")+clip(clean(strings.Join(addrs, " ")), 120)+", "+dur(ph.Duration)+" by "+last.Server.Addr().String()))
+		p.hop("pass", p.glyph("✓", "ok"), "dns", name+p.paint("dim", p.glyph(" — ", " - ")+clip(model.Printable(strings.Join(addrs, " ")), 120)+", "+dur(ph.Duration)+" by "+last.Server.Addr().String()))
 		return
 	}
 }
@@ -243,20 +243,20 @@ func (p *printer) steps(steps []model.Step) {
 			style, bar = "dim", p.glyph("┊", ":")
 		}
 		lead := fmt.Sprintf("  %s %s %-11s ", p.paint("dim", bar), p.paint(style, m), s.Hop)
-		text := clean(s.Title)
+		text := model.Printable(s.Title)
 		if s.Verdict == model.Drop || s.Verdict == model.Reject {
 			text = p.paint("bold", text)
 		}
 		if s.Reason != "" {
-			text += p.paint("dim", p.glyph(" — ", " - ")) + clean(s.Reason)
+			text += p.paint("dim", p.glyph(" — ", " - ")) + model.Printable(s.Reason)
 		}
 		p.line(lead, text)
 		if s.Decided != "" && (s.Verdict != model.Pass || p.o.Wide) {
-			p.line(strings.Repeat(" ", ansi.StringWidth(lead)), p.paint(style, p.glyph("▸ ", "> ")+clean(string(s.Decided))))
+			p.line(strings.Repeat(" ", ansi.StringWidth(lead)), p.paint(style, p.glyph("▸ ", "> ")+model.Printable(string(s.Decided))))
 		}
 		if p.o.Wide {
 			for _, t := range s.Trail {
-				p.line(strings.Repeat(" ", ansi.StringWidth(lead)), p.paint("dim", clean(t)))
+				p.line(strings.Repeat(" ", ansi.StringWidth(lead)), p.paint("dim", model.Printable(t)))
 			}
 		}
 		dead = dead || s.Verdict == model.Drop || s.Verdict == model.Reject
@@ -282,20 +282,20 @@ func (p *printer) observations(r *Report) {
 		}
 		from := string(o.Vantage)
 		if o.From != "" {
-			from += " " + strings.TrimPrefix(clean(string(o.From)), "pod/")
+			from += " " + strings.TrimPrefix(model.Printable(string(o.From)), "pod/")
 		}
 		if o.Via != "" && p.o.Wide {
 			from += " (" + o.Via + ")"
 		}
 		what := ""
 		if o.Purpose != "" && o.Purpose != "question" {
-			what = clean(o.Purpose) + " " + clean(o.Target) + ": "
+			what = model.Printable(o.Purpose) + " " + model.Printable(o.Target) + ": "
 		}
 		p.line(fmt.Sprintf("    %s ", p.paint(style, m)), from+p.paint("dim", p.glyph(" · ", "  "))+what+phases(o))
 		if p.o.Wide {
 			for _, q := range o.Queries {
-				p.line("        ", p.paint("dim", fmt.Sprintf("%s %s @%s/%s: %s %s %s", clean(q.Name), q.Type, q.Server, q.Transport, q.Result,
-					clean(strings.Join(q.Answers, " ")), dur(q.Duration))))
+				p.line("        ", p.paint("dim", fmt.Sprintf("%s %s @%s/%s: %s %s %s", model.Printable(q.Name), q.Type, q.Server, q.Transport, q.Result,
+					model.Printable(strings.Join(q.Answers, " ")), dur(q.Duration))))
 			}
 		}
 	}
@@ -331,7 +331,7 @@ func phases(o *model.Observation) string {
 		if ph.Name == "http" && o.HTTP != nil {
 			s = fmt.Sprintf("http %d %s", o.HTTP.Status, dur(ph.Duration))
 			if o.HTTP.Answered == "proxy" || o.HTTP.Answered == "firewall" {
-				s += " from the " + clean(o.HTTP.Answered)
+				s += " from the " + model.Printable(o.HTTP.Answered)
 			}
 		}
 		parts = append(parts, s)
@@ -341,7 +341,7 @@ func phases(o *model.Observation) string {
 	}
 	s := strings.Join(parts, ", ")
 	if o.Detail != "" && o.Result != model.OK {
-		s += " (" + clip(clean(o.Detail), 160) + ")"
+		s += " (" + clip(model.Printable(o.Detail), 160) + ")"
 	}
 	return s
 }
@@ -371,20 +371,20 @@ func (p *printer) findings(head string, list []diagnose.Finding, full bool) {
 	p.title(head)
 	for i, f := range list {
 		lead := fmt.Sprintf("  %d. ", i+1)
-		p.line(lead, p.paint("bold", clean(f.Title))+"  "+p.confidence(f.Confidence))
-		p.line("     ", p.paint("dim", fmt.Sprintf("change %s · hop %s · podpath explain %s", clean(string(f.Subject)), f.Hop, f.Rule)))
+		p.line(lead, p.paint("bold", model.Printable(f.Title))+"  "+p.confidence(f.Confidence))
+		p.line("     ", p.paint("dim", fmt.Sprintf("change %s · hop %s · podpath explain %s", model.Printable(string(f.Subject)), f.Hop, f.Rule)))
 		if !full && !p.o.Wide {
 			continue
 		}
 		if f.Summary != "" {
-			p.line("     ", clean(f.Summary))
+			p.line("     ", model.Printable(f.Summary))
 		}
 		for _, e := range f.Evidence {
 			source := ""
 			if e.Source != "" {
 				source = p.paint("dim", " ["+e.Source+"]")
 			}
-			p.line("     "+p.glyph("• ", "* "), clean(e.Text)+source)
+			p.line("     "+p.glyph("• ", "* "), model.Printable(e.Text)+source)
 		}
 		for i, c := range f.Fix {
 			if i+1 < len(f.Fix) && f.Fix[i+1].Verify == c.Verify {
@@ -399,11 +399,11 @@ func (p *printer) findings(head string, list []diagnose.Finding, full bool) {
 }
 
 func (p *printer) command(c diagnose.Command) {
-	p.line("     "+p.glyph("→ ", "> "), clean(c.Text))
+	p.line("     "+p.glyph("→ ", "> "), model.Printable(c.Text))
 	// Commands are not wrapped: they are there to be pasted.
 	for _, l := range []struct{ lead, text string }{{"         $ ", c.Line}, {"  verify $ ", c.Verify}} {
 		if l.text != "" {
-			p.b.WriteString(p.paint("dim", l.lead) + p.paint("cmd", clean(l.text)) + "\n")
+			p.b.WriteString(p.paint("dim", l.lead) + p.paint("cmd", model.Printable(l.text)) + "\n")
 		}
 	}
 }
@@ -424,7 +424,7 @@ func (p *printer) list(head string, items []string) {
 	}
 	p.title(head)
 	for _, s := range items {
-		p.line("    "+p.glyph("• ", "* "), clean(s))
+		p.line("    "+p.glyph("• ", "* "), model.Printable(s))
 	}
 }
 
@@ -448,12 +448,12 @@ func (p *printer) notChecked(r *Report) {
 }
 
 func gapText(g model.Gap) string {
-	s := clean(g.What)
+	s := model.Printable(g.What)
 	if g.Reason != "" {
-		s += ": " + clip(clean(g.Reason), 200)
+		s += ": " + clip(model.Printable(g.Reason), 200)
 	}
 	if g.Permission != "" {
-		s += " — needs " + clean(g.Permission)
+		s += " — needs " + model.Printable(g.Permission)
 	}
 	return s
 }
@@ -464,7 +464,7 @@ func (p *printer) skipped(r *Report) {
 	}
 	p.title("Rules that could not speak")
 	for _, s := range r.Skipped {
-		p.line("    ? ", s.Rule+": "+clean(s.Why))
+		p.line("    ? ", s.Rule+": "+model.Printable(s.Why))
 	}
 }
 

@@ -68,24 +68,10 @@ func destinations(p *diagnose.Pass) []*model.Pod {
 	if pod := p.Case.World.Kube.Pods[to]; pod != nil {
 		return []*model.Pod{pod}
 	}
-	svc := p.Case.World.Kube.Services[to]
-	if svc == nil {
-		for _, s := range path.Steps {
-			if s.Hop == model.HopService {
-				svc = p.Case.World.Kube.Services[s.At]
-			}
-		}
+	if svc := askedService(p); svc != nil {
+		return selected(p, svc)
 	}
-	if svc == nil || len(svc.Selector) == 0 {
-		return nil
-	}
-	var out []*model.Pod
-	for _, ref := range sortedRefs(p.Case.World.Kube.Pods) {
-		if pod := p.Case.World.Kube.Pods[ref]; pod.Namespace == svc.Namespace && sameLabels(svc.Selector, pod.Labels) {
-			out = append(out, pod)
-		}
-	}
-	return out
+	return nil
 }
 
 func reportCrash(p *diagnose.Pass, pod *model.Pod, c model.Container, side string) {
