@@ -54,8 +54,9 @@ func writeReasons(w io.Writer, rows []Row) {
 	}
 }
 
-// writeTable prints a line a scenario, the reasons of those that did not pass, the
-// confusion table and the summary. The last line is "N passed, N failed".
+// writeTable prints a line a scenario, the confusion table, the summary and the
+// reasons of those that did not pass: where only the end of a log is kept, they
+// are in it. The last line is "N passed, N failed".
 func writeTable(w io.Writer, rows []Row) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "SCENARIO\tTOPOLOGY\tEXPECTED\tGOT\tRANK\tSECONDS\tRESULT")
@@ -72,7 +73,6 @@ func writeTable(w io.Writer, rows []Row) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	writeReasons(w, rows)
 	if truth, named, count := confusion(rows); len(truth) > 1 {
 		fmt.Fprintln(w, "\nHop that is true (rows) and hop that was named (columns):")
 		t := tabwriter.NewWriter(w, 0, 8, 1, ' ', tabwriter.AlignRight)
@@ -96,6 +96,7 @@ func writeTable(w io.Writer, rows []Row) error {
 	fmt.Fprintf(w, "\ntop-1 %.0f %%, top-3 %.0f %%, precision %.2f over %d faults; %d false alarms on %d healthy; %d not injected\n",
 		100*s.Top1, 100*s.Top3, s.Precision, s.Faults, s.FalseAlarms, s.Healthy, s.NotInjected)
 	fmt.Fprintf(w, "podpath: median %.1f s, p95 %.1f s; of which its own computing: median %.3f s, p95 %.3f s\n", s.MedianSeconds, s.P95Seconds, s.OwnMedian, s.OwnP95)
+	writeReasons(w, rows)
 	_, err := fmt.Fprintf(w, "%d passed, %d failed\n", s.Passed, s.Failed)
 	return err
 }
