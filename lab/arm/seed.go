@@ -377,6 +377,9 @@ func seedCluster(p *plan.Plan) Doc {
 		delete(np, "networkDataplane")
 	case plan.Overlay:
 		np["networkPluginMode"] = "overlay"
+	case plan.Flannel: // a network plugin of the customer's own
+		np["networkPlugin"] = "none"
+		delete(np, "networkDataplane")
 	}
 	if !t.PodsInVNet() {
 		np["podCidr"], np["podCidrs"] = plan.PodCIDR.String(), []any{plan.PodCIDR.String()}
@@ -424,7 +427,7 @@ func seedCluster(p *plan.Plan) Doc {
 const FQDN = plan.Cluster + "-lab00001.hcp." + plan.Location + ".azmk8s.io"
 
 func seedPools(p *plan.Plan) []any {
-	maxPods := map[string]int{plan.Kubenet: 110, plan.NodeSubnet: 30, plan.PodSubnet: 110, plan.Overlay: 250}[p.Topology.CNI]
+	maxPods := map[string]int{plan.Kubenet: 110, plan.NodeSubnet: 30, plan.PodSubnet: 110, plan.Overlay: 250, plan.Flannel: 250}[p.Topology.CNI]
 	var out []any
 	for i, pool := range p.Topology.Pools {
 		profile := Doc{

@@ -10,7 +10,7 @@ import (
 // everyTopology calls f with a lab of each CNI and outbound type.
 func everyTopology(t *testing.T, f func(t *testing.T, p *plan.Plan, s *Store)) {
 	t.Helper()
-	for _, cni := range []string{plan.Kubenet, plan.NodeSubnet, plan.PodSubnet, plan.Overlay} {
+	for _, cni := range []string{plan.Kubenet, plan.NodeSubnet, plan.PodSubnet, plan.Overlay, plan.Flannel} {
 		for _, out := range []string{plan.OutLB, plan.OutManaged, plan.OutUser, plan.OutUDR, plan.OutNone} {
 			t.Run(cni+"/"+out, func(t *testing.T) {
 				p, err := plan.New("t", plan.Topology{CNI: cni, Outbound: out, Pools: []plan.Pool{

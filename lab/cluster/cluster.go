@@ -283,6 +283,11 @@ func (c *Cluster) nodeReady(ctx context.Context, n *node) error {
 	if err != nil {
 		return c.withLog(err, n.process("kubelet"))
 	}
+	if c.o.Plan.Topology.CNI == plan.Flannel {
+		if err := c.reportFlannel(ctx, n); err != nil {
+			return err
+		}
+	}
 	// Healthy is said once the rules of every Service are in the kernel.
 	err = await(ctx, patience, func() error {
 		return n.space.run(ctx, "curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:10256/healthz")
@@ -296,7 +301,7 @@ func (c *Cluster) nodeReady(ctx context.Context, n *node) error {
 // workloads makes the objects of the world and waits until each Deployment and DaemonSet is available.
 func (c *Cluster) workloads(ctx context.Context) error {
 	fill := values(c.o.Plan, base64.StdEncoding.EncodeToString(c.creds.ca.PEM()))
-	for _, name := range []string{"system.yaml", "workloads.yaml"} {
+	for _, name := range manifestsOf(c.o.Plan) {
 		objects, err := render(name, fill)
 		if err != nil {
 			return err
@@ -306,13 +311,24 @@ func (c *Cluster) workloads(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.masquerade(c.life, c.typed); err != nil { // its watch goes on when all is up
-		return fmt.Errorf("ip-masq-agent: %w", err)
+	if c.o.Plan.Topology.CNI != plan.Flannel { // which masquerades by itself
+		if err := c.masquerade(c.life, c.typed); err != nil { // its watch goes on when all is up
+			return fmt.Errorf("ip-masq-agent: %w", err)
+		}
 	}
 	if err := await(ctx, patience, func() error { return c.available(ctx) }); err != nil {
 		return err
 	}
 	return c.forgetStart(ctx)
+}
+
+// manifestsOf are the files of a world's objects: AKS deploys its ip-masq-agent
+// only with network plugins of its own.
+func manifestsOf(p *plan.Plan) []string {
+	if p.Topology.CNI == plan.Flannel {
+		return []string{"system.yaml", "flannel.yaml", "workloads.yaml"}
+	}
+	return []string{"system.yaml", "masquerade.yaml", "workloads.yaml"}
 }
 
 // forgetStart removes the events of coming up (a probe that came before its

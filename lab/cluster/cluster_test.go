@@ -18,7 +18,7 @@ import (
 	"github.com/podpath/podpath/lab/plan"
 )
 
-var cnis = []string{plan.Kubenet, plan.NodeSubnet, plan.PodSubnet, plan.Overlay}
+var cnis = []string{plan.Kubenet, plan.NodeSubnet, plan.PodSubnet, plan.Overlay, plan.Flannel}
 
 func newPlan(t *testing.T, cni string) *plan.Plan {
 	t.Helper()
@@ -35,7 +35,7 @@ func TestEveryCNIHandsOutThePlansAddresses(t *testing.T) {
 		plan.NodeSubnet: {"10-azure.conflist", "ptp", "10.224.2.1", "10.224.2.30", "10.224.2.254"},
 		plan.PodSubnet:  {"10-azure.conflist", "ptp", "10.225.1.4", "", ""},
 		plan.Overlay:    {"15-azure-swift-overlay.conflist", "ptp", "", "", ""},
-	} {
+	} { // Flannel's has none: its daemon tells the plugin on the node
 		p := newPlan(t, cni)
 		file, content, err := cniConfig(p, p.Nodes[1])
 		if err != nil {
@@ -126,8 +126,9 @@ func TestMasqueradeRules(t *testing.T) {
 func TestManifestsOfEveryTopology(t *testing.T) {
 	for _, cni := range cnis {
 		kinds := map[string]int{}
-		for _, name := range []string{"system.yaml", "workloads.yaml", "metrics.yaml"} {
-			objects, err := render(name, values(newPlan(t, cni), "Q0E="))
+		p := newPlan(t, cni)
+		for _, name := range append(manifestsOf(p), "metrics.yaml") {
+			objects, err := render(name, values(p, "Q0E="))
 			if err != nil {
 				t.Fatal(cni, err)
 			}
@@ -138,7 +139,7 @@ func TestManifestsOfEveryTopology(t *testing.T) {
 				kinds[o.GetKind()]++
 			}
 		}
-		if kinds["Deployment"] != 1+len(workloads) || kinds["Service"] != 5 || kinds["APIService"] != 1 {
+		if kinds["Deployment"] != 1+len(workloads) || kinds["Service"] != 5 || kinds["APIService"] != 1 || kinds["DaemonSet"] != 1 {
 			t.Errorf("%s: %v", cni, kinds)
 		}
 	}
@@ -150,7 +151,7 @@ func TestNodesAreLabelledAsAKSDoes(t *testing.T) {
 		podCIDR any
 	}{
 		plan.Kubenet: {nil, "10.244.0.0/24"}, plan.Overlay: {"overlay", "10.244.0.0/24"},
-		plan.NodeSubnet: {nil, nil}, plan.PodSubnet: {"vnet", nil},
+		plan.NodeSubnet: {nil, nil}, plan.PodSubnet: {"vnet", nil}, plan.Flannel: {nil, "10.244.0.0/24"},
 	} {
 		p := newPlan(t, cni)
 		o := (&node{Node: p.Nodes[0], p: p}).object()

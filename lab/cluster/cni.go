@@ -14,6 +14,9 @@ import (
 // Debian in the shape that AKS's own give a node. Kubenet has a bridge; with
 // Azure CNI every pod has its own link and the node a route to each.
 func cniConfig(p *plan.Plan, n plan.Node) (name, content string, err error) {
+	if p.Topology.CNI == plan.Flannel {
+		return "10-flannel.conflist", flannelConfig, nil
+	}
 	pod := map[string]any{"subnet": n.PodCIDR.String()}
 	switch p.Topology.CNI {
 	case plan.NodeSubnet: // the NIC's secondary addresses
@@ -51,7 +54,7 @@ func cniConfig(p *plan.Plan, n plan.Node) (name, content string, err error) {
 
 // maxPods is what AKS allows a node by default.
 func maxPods(cni string) int {
-	return map[string]int{plan.Kubenet: 110, plan.NodeSubnet: 30, plan.PodSubnet: 110, plan.Overlay: 250}[cni]
+	return map[string]int{plan.Kubenet: 110, plan.NodeSubnet: 30, plan.PodSubnet: 110, plan.Overlay: 250, plan.Flannel: 250}[cni]
 }
 
 // nonMasquerade are the destinations that AKS tells its ip-masq-agent to leave
@@ -108,5 +111,5 @@ func cniPlugins() error {
 			return err
 		}
 	}
-	return nil
+	return os.WriteFile(filepath.Join(cniDir, "flannel"), []byte(flannelPlugin), 0o755)
 }

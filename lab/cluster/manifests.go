@@ -39,10 +39,16 @@ var workloads = []workload{
 // values fill the manifests in.
 func values(p *plan.Plan, ca string) map[string]any {
 	return map[string]any{
+		"FlannelCNI": indent(flannelConfig), "FlannelNet": netConf(),
 		"DNSService": plan.DNSService, "DNSReplicas": dnsReplicas(p), "DNSImage": DNSImage, "AppImage": AppImage,
 		"NonMasquerade": nonMasquerade(p.Topology.CNI), "MetricsPort": metricsPort, "APIServer": plan.APIServer.Addr(),
 		"Workloads": workloads, "CA": ca,
 	}
+}
+
+// indent sets a text into a YAML block of a ConfigMap's data.
+func indent(text string) string {
+	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ")
 }
 
 func dnsReplicas(p *plan.Plan) int { return min(2, p.Topology.Nodes) }

@@ -63,7 +63,7 @@ func (n *node) prepare() error {
 	if n.space, err = newSpace(n.network, unix.CLONE_NEWNS|unix.CLONE_NEWUTS, files.setup); err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
-	if n.p.Topology.CNI == plan.Kubenet { // a Service's packets must not pass the bridge unseen
+	if n.bridged() { // a Service's packets must not pass the bridge unseen
 		const setting = "net.bridge.bridge-nf-call-iptables"
 		if err := netns.Sysctl(n.network, map[string]string{setting: "1"}); err != nil {
 			// The module may not be loaded, or be part of the kernel: only the setting tells.
@@ -73,10 +73,20 @@ func (n *node) prepare() error {
 			}
 		}
 	}
+	if n.p.Topology.CNI == plan.Flannel {
+		if err := n.startFlannel(context.Background()); err != nil {
+			return err
+		}
+	}
 	if err := n.home.CreateNodeCgroup(n.Name); err != nil {
 		return err
 	}
 	return n.configure()
+}
+
+// bridged says whether the node's pods hang on a bridge.
+func (n *node) bridged() bool {
+	return n.p.Topology.CNI == plan.Kubenet || n.p.Topology.CNI == plan.Flannel
 }
 
 // configure writes the configuration of the node's three processes.
@@ -220,5 +230,9 @@ func (n *node) object() map[string]any {
 	if !t.PodsInVNet() {
 		spec["podCIDR"], spec["podCIDRs"] = n.PodCIDR.String(), []any{n.PodCIDR.String()}
 	}
-	return map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": n.Name, "labels": labels}, "spec": spec}
+	meta := map[string]any{"name": n.Name, "labels": labels}
+	if t.CNI == plan.Flannel {
+		meta["annotations"] = n.flannelAnnotations()
+	}
+	return map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec}
 }

@@ -64,6 +64,7 @@ const (
 	NodeSubnet = "azure-node-subnet"
 	PodSubnet  = "azure-pod-subnet"
 	Overlay    = "azure-overlay"
+	Flannel    = "flannel-vxlan" // networkPlugin none, and Flannel brought along
 
 	OutLB      = "loadBalancer"
 	OutManaged = "managedNATGateway"
@@ -102,7 +103,7 @@ func (t Topology) Complete() (Topology, error) {
 		}
 		return fmt.Errorf("%q is none of %v", *s, allowed)
 	}
-	if err := def(&t.CNI, Overlay, Kubenet, NodeSubnet, PodSubnet, Overlay); err != nil {
+	if err := def(&t.CNI, Overlay, Kubenet, NodeSubnet, PodSubnet, Overlay, Flannel); err != nil {
 		return t, fmt.Errorf("topology.cni: %w", err)
 	}
 	if err := def(&t.Outbound, OutLB, OutLB, OutManaged, OutUser, OutUDR, OutNone); err != nil {

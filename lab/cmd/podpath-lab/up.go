@@ -30,7 +30,7 @@ func upCommand() *cobra.Command {
 	var quick bool
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "", "topology or scenario file (- for standard input)")
-	f.StringVar(&flags.CNI, "cni", "", "kubenet, azure-node-subnet, azure-pod-subnet or azure-overlay (the default)")
+	f.StringVar(&flags.CNI, "cni", "", "kubenet, azure-node-subnet, azure-pod-subnet, flannel-vxlan or azure-overlay (the default)")
 	f.StringVar(&flags.Outbound, "outbound", "", "loadBalancer (the default), managedNATGateway, userAssignedNATGateway, userDefinedRouting or none")
 	f.StringVar(&flags.Policy, "policy", "", "none (the default) or enforced")
 	f.StringVar(&flags.KubeProxy, "kube-proxy", "", "nftables (the default) or iptables")
