@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -54,10 +55,14 @@ func reportPolicy(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("networkpolicy %s/%s selects the pod for %s with %d %s rules, none of which matches",
 			np.Namespace, np.Name, direction, ruleCount(np, ingress), direction), step.Decided))
 	}
+	judged := judgedFlow(w, step)
+	for _, text := range nearRules(p, step, judged, ingress) {
+		f.Evidence = append(f.Evidence, kube(text, step.Decided))
+	}
 	for _, t := range step.Trail {
 		f.Evidence = append(f.Evidence, kube(t, step.Decided))
 	}
-	f.Fix = policyFix(p, w, step, ingress)
+	f.Fix = policyFix(p, w, step, judged)
 	p.ReportAt(w, step, f)
 }
 
@@ -70,9 +75,10 @@ func ruleCount(np *model.NetworkPolicy, ingress bool) int {
 
 type object = map[string]any
 
-func policyFix(p *diagnose.Pass, w diagnose.Way, step *model.Step, ingress bool) []diagnose.Command {
+func policyFix(p *diagnose.Pass, w diagnose.Way, step *model.Step, judged model.Flow) []diagnose.Command {
 	np := p.Case.World.Kube.Policies[step.Decided]
-	rule, field := allowRule(p, w, step.In, ingress), "egress"
+	ingress := step.At != "" && step.At == step.In.To
+	rule, field := allowRule(p, w, judged, ingress), "egress"
 	if ingress {
 		field = "ingress"
 	}
@@ -125,7 +131,9 @@ func stableLabels(pod *model.Pod) object {
 	for _, k := range sortedKeys(pod.Labels) {
 		switch k {
 		case "pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "pod-template-generation":
-		default:
+			continue
+		}
+		if !strings.HasPrefix(k, "topology.kubernetes.io/") { // the API server copies these from the node
 			out[k] = pod.Labels[k]
 		}
 	}
