@@ -130,9 +130,10 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 		})
 	}
 	var seen vantage.Result
+	req := request(c, from, o)
 	if !o.SkipProbe {
 		wg.Go(func() {
-			seen = vantage.Run(ctx, vantage.Clients{Kube: o.Kube, Config: o.Config}, request(c, from, o))
+			seen = vantage.Run(ctx, vantage.Clients{Kube: o.Kube, Config: o.Config}, req)
 			a.Timing.Probe = time.Since(start)
 		})
 	}
@@ -155,6 +156,9 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	c.Observations = seen.Observations
 	c.Notes = seen.Notes
 	c.World.Listeners = seen.Listeners
+	if !o.SkipProbe {
+		throughAzureProxy(ctx, c, from, req, o)
+	}
 }
 
 // outside says that a destination may lie outside the cluster, so that source
