@@ -187,12 +187,12 @@ func (f *reachFlags) world(ctx context.Context, s Streams) (*model.World, []stri
 	}
 	client, err := kube.Connect(f.kube)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w\nOr look at manifests, which needs no cluster: podpath reach --dir DIRECTORY", err)
+		return nil, nil, otherwise(err, "look at manifests, which needs no cluster: podpath reach --dir DIRECTORY")
 	}
 	f.opts.Config, f.opts.Kube, f.opts.Namespace, f.opts.Progress = client.Config, client.Set, client.Namespace, p.Say
 	w, err := examine.World(ctx, f.opts)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, nil, fmt.Errorf("the cluster was not read within --timeout %s: give it longer", f.opts.Timeout)
+		return nil, nil, tooLate(f.opts)
 	}
 	return w, nil, err
 }

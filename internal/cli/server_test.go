@@ -28,13 +28,15 @@ const pod = `"metadata":{"namespace":"shop","name":"web-0","labels":{"app":"web"
 	"spec":{"nodeName":"n1","dnsPolicy":"ClusterFirst","containers":[{"name":"web","image":"web","env":[{"name":"DB_PASSWORD","value":"hunter2"}]}]},
 	"status":{"phase":"Running","podIP":"10.244.0.9","podIPs":[{"ip":"10.244.0.9"}],"containerStatuses":[{"name":"web","ready":true,"state":{"running":{}}}]}`
 
-// live starts an API server for a script and writes the kubeconfig live.yaml for it.
-// It refuses everything but reading.
+// live starts an API server for a script and writes the kubeconfig live.yaml for it, and
+// silent.yaml for one that takes every request and answers none. It refuses everything but reading.
 func live(e *testscript.Env) error {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		doc, ok := documents[r.URL.Path]
 		switch {
+		case strings.HasPrefix(r.URL.Path, "/silent/"):
+			<-r.Context().Done() // until the asker gives up
 		case r.Method != http.MethodGet:
 			refuse(w, http.StatusMethodNotAllowed, "MethodNotAllowed")
 		case ok:
@@ -46,9 +48,14 @@ func live(e *testscript.Env) error {
 		}
 	}))
 	e.Defer(s.Close)
-	config := `{"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-		"clusters": [{"name": "c", "cluster": {"server": "` + s.URL + `"}}], "users": [{"name": "u", "user": {"token": "t"}}]}`
-	return os.WriteFile(filepath.Join(e.WorkDir, "live.yaml"), []byte(config), 0o600)
+	config := func(server string) []byte {
+		return []byte(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+		"clusters": [{"name": "c", "cluster": {"server": "` + server + `"}}], "users": [{"name": "u", "user": {"token": "t"}}]}`)
+	}
+	if err := os.WriteFile(filepath.Join(e.WorkDir, "silent.yaml"), config(s.URL+"/silent"), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(e.WorkDir, "live.yaml"), config(s.URL), 0o600)
 }
 
 func refuse(w http.ResponseWriter, code int, reason string) {

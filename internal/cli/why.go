@@ -202,9 +202,25 @@ func (a *asking) ask(ctx context.Context, q model.Question, s Streams) (*examine
 	a.opts.Progress = p.Say
 	answer, err := examine.Why(ctx, q, a.opts)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("no answer within --timeout %s: give it longer, or ask for less (--no-azure, --vantage pod)", a.opts.Timeout)
+		return nil, tooLate(a.opts)
 	}
 	return answer, err
+}
+
+// otherwise adds what is possible without a cluster, where none can be had.
+func otherwise(err error, instead string) error {
+	if noConfig := (*kube.ConfigError)(nil); errors.As(err, &noConfig) {
+		return fmt.Errorf("%w\nOr %s", err, instead)
+	}
+	return err
+}
+
+// tooLate names the limit that struck: kubectl's, of one request, or podpath's, of everything.
+func tooLate(o examine.Options) error {
+	if one := o.Config.Timeout; one > 0 && (o.Timeout == 0 || one < o.Timeout) {
+		return fmt.Errorf("the API server did not answer a request within --request-timeout %s: give it longer, or leave it out", one)
+	}
+	return fmt.Errorf("no answer within --timeout %s: give it longer, or ask for less (--no-azure, --vantage pod)", o.Timeout)
 }
 
 func newWhy(s Streams) *cobra.Command {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,9 +118,10 @@ func (s *session) verb(ctx context.Context, c container, stdin []byte, begun fun
 	if c.starting != nil {
 		pace = firstTry - time.Since(c.starting.since)
 	}
+	var last error
 	for {
 		if err := c.starting.pause(ctx, pace); err != nil {
-			return nil, err
+			return nil, withLastTry(err, last)
 		}
 		ran := c.starting.runs()
 		stdout, stderr := &limited{max: maxStdout}, &limited{max: maxStderr, first: begun}
@@ -135,8 +137,19 @@ func (s *session) verb(ctx context.Context, c container, stdin []byte, begun fun
 		if c.starting == nil || ctx.Err() != nil || refusals > 2 || !startingError(err, stdout, stderr) {
 			return nil, execError(err, stderr.String())
 		}
-		pace = nextTry
+		pace, last = nextTry, err
 	}
+}
+
+// withLastTry adds to a container that is not known to have started why it could
+// not be entered: where its status cannot be watched, a proxy before the API
+// server that lets no stream through looks the same as a slow start.
+func withLastTry(err, last error) error {
+	var late *startError
+	if last == nil || !errors.As(err, &late) || late.Message != "" || strings.Contains(last.Error(), "container not found") {
+		return err
+	}
+	return &startError{Reason: late.Reason, Message: "the last try to execute in it: " + oneLine(last.Error())}
 }
 
 // startingError says whether an exec failed because its container is not there yet.

@@ -592,3 +592,19 @@ func TestExecThatHangs(t *testing.T) {
 		t.Errorf("%v after %s", err, time.Since(start))
 	}
 }
+
+// A proxy before the API server that lets no stream through: the container runs, and nobody is told so.
+func TestStreamThatCannotBeOpened(t *testing.T) {
+	c := newCluster(livePod())
+	c.waiting["node"] = "ContainerCreating"
+	req := request()
+	req.StartTimeout = 700 * time.Millisecond
+	req.Vantages = []model.Vantage{model.VantageNode}
+	s := newSession(Clients{Kube: c}, req)
+	s.exec = func(context.Context, execCall) error {
+		return errors.New("unable to upgrade connection: 502 Bad Gateway")
+	}
+	if g := gapsOf(s.run(context.Background())); !strings.Contains(g, "not started after 700ms: the last try to execute in it: unable to upgrade connection: 502 Bad Gateway") {
+		t.Error(g)
+	}
+}

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"fmt"
 	"strings"
 
 	"k8s.io/client-go/kubernetes"
@@ -22,9 +23,13 @@ type Getter interface {
 	ToRawKubeConfigLoader() clientcmd.ClientConfig
 }
 
-// Connect makes a client from kubectl's flags. It sends nothing. The error is a *ConfigError.
+// Connect makes a client from kubectl's flags. It sends nothing. The error is a *ConfigError,
+// or about a flag.
 func Connect(flags Getter) (*Client, error) {
 	config, err := flags.ToRESTConfig()
+	if err != nil && strings.HasPrefix(err.Error(), "Invalid timeout value") {
+		return nil, fmt.Errorf("--request-timeout is no time (write 1s, 2m or 3h; 0 is no limit): %w", err)
+	}
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
