@@ -42,12 +42,22 @@ func flows(c *model.Case, from kube.From) []model.Flow {
 		if dst.Port() != 0 {
 			f.DstPort = dst.Port()
 		}
+		if throughProxy(c, dst) {
+			f.HostPort = base.DstPort
+		}
 		out = append(out, f)
 	}
 	if len(out) == 0 {
 		out = append(out, base)
 	}
 	return out
+}
+
+// throughProxy says that a question went to this address because a proxy is there.
+func throughProxy(c *model.Case, dst netip.AddrPort) bool {
+	return slices.ContainsFunc(c.Observations, func(o model.Observation) bool {
+		return o.Purpose == probe.PurposeQuestion && o.Proxy != "" && o.Address == dst
+	})
 }
 
 // destinations are the addresses that were asked for, connected to, or answered by DNS.

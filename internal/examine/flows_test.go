@@ -123,7 +123,8 @@ func TestFlows(t *testing.T) {
 	c.Question.Host = "other.test"
 	c.Observations = []model.Observation{seen(model.VantagePod, "198.51.100.1:8443", model.TimedOut)} // a proxy's port is where the packets go
 	want := base
-	want.Host, want.Dst, want.DstPort = "other.test", ip("198.51.100.1"), 8443
+	c.Observations[0].Purpose, c.Observations[0].Proxy = probe.PurposeQuestion, "http://proxy.test:8443"
+	want.Host, want.Dst, want.DstPort, want.HostPort = "other.test", ip("198.51.100.1"), 8443, 443
 	if got := flows(c, from); !reflect.DeepEqual(got, []model.Flow{want}) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}

@@ -9,9 +9,10 @@ type Flow struct {
 	SrcPort  uint16     `json:"srcPort,omitempty"` // 0: any ephemeral port
 	Dst      netip.Addr `json:"dst,omitzero"`
 	DstPort  uint16     `json:"dstPort,omitempty"`
-	Host     string     `json:"host,omitempty"`   // SNI and Host header, when there is one
-	Scheme   string     `json:"scheme,omitempty"` // "https", "http" or ""
-	From     Ref        `json:"from,omitempty"`   // who opens it, when it is an object that was read
+	Host     string     `json:"host,omitempty"`     // SNI and Host header, when there is one
+	Scheme   string     `json:"scheme,omitempty"`   // "https", "http" or ""
+	HostPort uint16     `json:"hostPort,omitempty"` // the port of Host that a proxy at Dst is asked for; 0: Dst is no proxy
+	From     Ref        `json:"from,omitempty"`     // who opens it, when it is an object that was read
 	To       Ref        `json:"to,omitempty"`
 }
 

@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -333,14 +332,8 @@ func (t *tracer) toFirewall(f *firewall) {
 	case !f.doc.Allocated:
 		s.Verdict, s.Decided, s.Reason = model.Drop, ref, fmt.Sprintf("firewall %s is deallocated", f.doc.Name)
 	case p != nil && port != 0 && (port == p.ExplicitProxyHTTP || port == p.ExplicitProxyHTTPS):
-		via := t.flow
-		via.DstPort, via.Dst = 443, netip.Addr{}
-		if via.Scheme == "http" {
-			via.DstPort = 80
-		}
-		via.Scheme = cmp.Or(via.Scheme, "https")
-		d := f.application(t.x, via)
-		s.Verdict, s.Decided, s.Reason, s.Trail, s.Gaps = d.Verdict, d.Decided, "explicit proxy: "+d.Reason, d.Trail, d.Gaps
+		d := f.throughProxy(t.x, t.flow)
+		s.Verdict, s.Decided, s.Reason, s.Trail, s.Gaps = d.Verdict, d.Decided, d.Reason, d.Trail, d.Gaps
 	case p != nil && p.DNSProxy && port == 53:
 		s.Verdict, s.Reason = model.Pass, "the firewall's DNS proxy answers"
 	case f.missing != nil:

@@ -39,6 +39,8 @@ type FirewallDecision struct {
 	Reason      string
 	Trail       []string
 	Gaps        []model.Gap
+
+	unmatched bool // no rule decided
 }
 
 func (x *Index) indexFirewalls() {
@@ -395,7 +397,7 @@ func (f *firewall) application(x *Index, flow model.Flow) FirewallDecision {
 	protocol := f.appProtocol(flow)
 	d := FirewallDecision{Decided: f.ref("")}
 	if protocol == "" || !f.listens(protocol, flow.DstPort) {
-		d.Verdict = model.Drop
+		d.Verdict, d.unmatched = model.Drop, true
 		d.Reason = fmt.Sprintf("no network rule allows %s to %s, and application rules do not take that: dropped silently", strings.ToUpper(flow.Protocol), dstText(flow))
 		return d
 	}
@@ -425,9 +427,26 @@ func (f *firewall) application(x *Index, flow model.Flow) FirewallDecision {
 		}
 		return open.settle(d, r.allow)
 	}
-	d.Verdict = model.Reject
+	d.Verdict, d.unmatched = model.Reject, true
 	d.Reason = fmt.Sprintf("no rule allows %s: %s", hostText(flow), refusal(protocol))
 	return open.settle(d, false)
+}
+
+// throughProxy judges what the explicit proxy is asked for. Whom it turns away it
+// answers: nothing is dropped, and no ClientHello comes that could be reset.
+func (f *firewall) throughProxy(x *Index, flow model.Flow) FirewallDecision {
+	flow.Dst, flow.Scheme = netip.Addr{}, cmp.Or(flow.Scheme, "https")
+	flow.DstPort = cmp.Or(flow.HostPort, map[string]uint16{"http": 80}[flow.Scheme], 443)
+	d := f.application(x, flow)
+	if d.Verdict == model.Drop || d.Verdict == model.Reject {
+		d.Verdict = model.Reject
+		if d.unmatched {
+			d.Reason = "no application rule allows " + hostText(flow)
+		}
+		d.Reason += ": the proxy answers with an HTTP error instead of a tunnel"
+	}
+	d.Reason = "explicit proxy: " + d.Reason
+	return d
 }
 
 // settle makes a decision unknown when an earlier rule that may match says otherwise.
