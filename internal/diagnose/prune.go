@@ -2,9 +2,9 @@ package diagnose
 
 import "github.com/podpath/podpath/internal/model"
 
-// pruned is a world without empty entries. A snapshot comes from anybody, and
+// Pruned is a world without empty entries. A snapshot comes from anybody, and
 // may say null where an object belongs; no rule should have to ask.
-func pruned(w model.World) model.World {
+func Pruned(w model.World) model.World {
 	w.Nodes = without(w.Nodes)
 	k := &w.Kube
 	k.Namespaces, k.Pods, k.Nodes, k.Services = without(k.Namespaces), without(k.Pods), without(k.Nodes), without(k.Services)

@@ -26,7 +26,7 @@ const slowAfter = 1500 * time.Millisecond
 // case's world and may be nil, which leaves the case's own paths.
 func RunWith(c *model.Case, catalogue []Rule, predict func(model.Flow) model.Path) Result {
 	whole := *c
-	whole.World = pruned(c.World)
+	whole.World = Pruned(c.World)
 	c = &whole
 	p := &Pass{Case: c, Trace: predict, view: &view{}}
 	p.Required = func() []model.RequiredEndpoint { return trace.RequiredEndpoints(&c.World) }

@@ -30,11 +30,12 @@ var allowed = map[string][]string{
 	"internal/collect/node":  {"internal/model"},
 	"internal/vantage":       {"internal/model", "internal/probe"},
 	"internal/snapshot":      {"internal/model"},
-	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage"},
+	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage", "internal/check"},
 	"internal/manifest":      {"internal/model", "internal/policy"},
 	"internal/reach":         {"internal/model", "internal/policy", "internal/trace", "internal/reach"},
-	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace"},
-	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace", "internal/manifest", "internal/policy", "internal/reach"},
+	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/reach", "internal/corefile", "internal/diagnose"},
+	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace", "internal/check"},
+	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace", "internal/manifest", "internal/policy", "internal/reach", "internal/check"},
 	"internal/layers":        {},
 }
 
@@ -45,7 +46,7 @@ var inTests = map[string][]string{
 }
 
 // pure packages use neither the network nor the file system nor a clock of their own.
-var pure = []string{"internal/model", "internal/netfilter", "internal/policy", "internal/trace", "internal/diagnose"}
+var pure = []string{"internal/model", "internal/netfilter", "internal/policy", "internal/trace", "internal/diagnose", "internal/check"}
 
 // owners says which package alone may import what lies under a path.
 var owners = map[string][]string{

@@ -107,6 +107,7 @@ type AgentPool struct {
 	Type         string `json:"type,omitempty"` // VirtualMachineScaleSets, VirtualMachines
 	Mode         string `json:"mode,omitempty"`
 	Count        int    `json:"count"`
+	MaxCount     int    `json:"maxCount,omitempty"` // that the autoscaler may grow it to; 0: it does not
 	VMSize       string `json:"vmSize,omitempty"`
 	SubnetID     string `json:"subnetID,omitempty"` // "": AKS-managed VNet
 	PodSubnetID  string `json:"podSubnetID,omitempty"`

@@ -83,7 +83,12 @@ func decodeCluster(x value) *model.ManagedCluster {
 // decodePool reads a node pool, as the cluster embeds it (p is x) or as a
 // resource of its own (p is x's properties).
 func decodePool(x, p value) model.AgentPool {
+	most := 0
+	if p.get("enableAutoScaling").is() {
+		most = p.get("maxCount").num()
+	}
 	return model.AgentPool{
+		MaxCount: most,
 		Name: x.get("name").str(), Type: p.get("type").str(), Mode: p.get("mode").str(),
 		Count: p.get("count").num(), VMSize: p.get("vmSize").str(),
 		SubnetID: p.get("vnetSubnetID").id(), PodSubnetID: p.get("podSubnetID").id(),

@@ -113,6 +113,7 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	work.Go(func() { around(ctx, r, slices_, near, r.listSlices, r.keepSlices) })
 	if r.full {
 		work.Go(func() { around(ctx, r, ingresses, near, r.listIngresses, r.keepIngresses) })
+		work.Go(func() { around(ctx, r, statefulSets, near, r.listStatefulSets, r.keepStatefulSets) })
 	}
 	work.Go(func() { around(ctx, r, deployments, near, r.listDeployments, r.keepDeployments) })
 	work.Go(func() {

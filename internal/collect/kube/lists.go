@@ -191,3 +191,9 @@ type (
 func (r *reader) listStatefulSets(ctx context.Context, ns string, o metav1.ListOptions) (*appsv1.StatefulSetList, error) {
 	return r.cs.AppsV1().StatefulSets(ns).List(ctx, o)
 }
+
+func (r *reader) keepStatefulSets(l *appsv1.StatefulSetList) {
+	for i := range l.Items {
+		r.keepStatefulSet(&l.Items[i])
+	}
+}

@@ -1,0 +1,14 @@
+package check
+
+// All are the checks, in the order in which they are asked: what names a cause
+// comes before what only sees its effects.
+func All() []*Check {
+	return []*Check{
+		&names, &requiredEndpoints, &betweenNodes,
+		&serviceSelectsNothing, &serviceNoneReady, &serviceTargetPort, &serviceStaleEndpoints, &serviceExternalName, &ingressBackend,
+		&policySelectsNothing, &policyLocksOutDNS, &policyNotEnforced,
+		&rangesOverlap, &subnetRoom, &overlayRoom, &serviceRoom,
+		&natgwNoAddress, &snatPorts,
+		&retired,
+	}
+}
