@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/podpath/podpath/internal/cni"
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/diagnose/rules"
 )
@@ -20,6 +21,7 @@ func newExplain(s Streams) *cobra.Command {
 			for _, r := range rules.All() {
 				ids = append(ids, r.ID+"\t"+r.Title())
 			}
+			ids = append(ids, "cni\tNetwork plugins")
 			return ids, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -29,7 +31,12 @@ func newExplain(s Streams) *cobra.Command {
 				for _, r := range all {
 					fmt.Fprintf(s.Out, "%-26s %s\n", r.ID, r.Title())
 				}
+				fmt.Fprintf(s.Out, "\n%-26s %s\n", "cni", "Network plugins: how each is recognised, what it does, and what of it podpath follows")
 				return nil
+			}
+			if args[0] == "cni" {
+				_, err := fmt.Fprint(s.Out, cni.Explain())
+				return err
 			}
 			for _, r := range all {
 				if r.ID == args[0] {

@@ -302,6 +302,7 @@ type NodeFacts struct {
 	Kernel     []string              `json:"kernel,omitempty"`     // kernel messages about the network, the last ones
 	Kubelet    map[string]string     `json:"kubelet,omitempty"`    // its flags that concern the network
 	CNI        []CNIConfig           `json:"cni,omitempty"`
+	CNIRead    bool                  `json:"cniRead,omitempty"` // the folder of the network plugin's files was looked into
 }
 
 // FilterDump is the output of one tool that lists the packet filter's rules.
@@ -344,6 +345,7 @@ type Link struct {
 	Master string         `json:"master,omitempty"`
 	Addrs  []netip.Prefix `json:"addrs,omitempty"`
 	Drops  int64          `json:"drops,omitempty"` // rx+tx dropped
+	Tunnel *Tunnel        `json:"tunnel,omitempty"`
 }
 
 // KernelRoute is one route of a node's tables.

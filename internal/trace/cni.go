@@ -18,6 +18,7 @@ const (
 	netNodeSubnet podNet = "azure node subnet"
 	netPodSubnet  podNet = "azure pod subnet"
 	netOverlay    podNet = "azure overlay"
+	netOwn        podNet = "a plugin of the cluster's own"
 )
 
 // inVNet says whether pods have addresses that the VNet knows.
@@ -38,6 +39,9 @@ func (x *Index) podNetOf(n *model.Node, pod netip.Addr) podNet {
 			}
 			return netNodeSubnet
 		}
+	}
+	if x.net.Own() {
+		return netOwn
 	}
 	if n == nil {
 		return netUnknown

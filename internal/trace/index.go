@@ -9,6 +9,7 @@ import (
 
 	"github.com/gaissmai/bart"
 
+	"github.com/podpath/podpath/internal/cni"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/policy"
 )
@@ -43,6 +44,7 @@ type Index struct {
 	podCIDRs, serviceCIDRs []netip.Prefix
 	masq                   masqConfig
 	filters                map[string]*nodeFilter // of the nodes that were entered
+	net                    cni.Network            // what connects pods
 	cilium                 bool                   // the dataplane is Cilium's: its own forwarding, no kube-proxy
 }
 
@@ -58,6 +60,7 @@ func Build(w *model.World) *Index {
 	x.indexKube()
 	x.indexAzure()
 	x.masq = masqFrom(w)
+	x.net = cni.Detect(w)
 	x.filters = filtersOf(w)
 	x.cilium = x.policies.Dialect() == policy.Cilium
 	return x

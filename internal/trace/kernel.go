@@ -231,7 +231,7 @@ func (t *tracer) kernelIn(n *model.Node) {
 		return // that node was not entered; only the sender's is by default
 	}
 	ref := model.NewRef("node", n.Name)
-	key, value, known := forwarding(facts, uplink(facts, n))
+	key, value, known := forwarding(facts, t.arrivalDevice(facts, n))
 	if !known {
 		return
 	}

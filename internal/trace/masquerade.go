@@ -136,6 +136,10 @@ func (t *tracer) masquerade(*backends, *backend) {
 	}
 	x, dst := t.x, t.flow.Dst
 	net := x.podNetOf(t.org.node, t.org.addr)
+	if net == netOwn {
+		t.ownMasquerade()
+		return
+	}
 	s := model.Step{Hop: model.HopMasquerade, At: t.nodeRef(), Title: fmt.Sprintf("source address on %s", t.nodeRef())}
 	if net == netUnknown && x.podByIP[dst] != nil {
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("it keeps %s: Kubernetes wants pods to see each other's own addresses", t.flow.Src)
@@ -167,6 +171,7 @@ func (t *tracer) masquerade(*backends, *backend) {
 	} else if net == netNodeSubnet && ref != "" {
 		t.bare = &bareSource{ref, why}
 	}
+	t.podTranslated(&s)
 	t.add(s)
 }
 

@@ -14,18 +14,21 @@ const maxTurns = 4
 
 // leave sends the packet into the network, or keeps it on the node.
 func (t *tracer) leave(_ *backends, _ *backend) {
-	x, dst := t.x, t.flow.Dst
+	x := t.x
 	if t.nodeLocal() {
 		ref := t.nodeRef()
 		t.add(model.Step{
 			Hop: model.HopNodeKernel, At: ref, Title: "link-local address on " + string(ref), Verdict: model.Pass,
-			Reason: fmt.Sprintf("%s never leaves the node: something on it answers (a DNS cache, for one), or nobody", dst),
+			Reason: fmt.Sprintf("%s never leaves the node: something on it answers (a DNS cache, for one), or nobody", t.flow.Dst),
 		})
 		t.end()
 		return
 	}
 	if t.sameNode() {
 		t.arrive(attachment{})
+		return
+	}
+	if t.overlay() {
 		return
 	}
 	if !x.az.Found {
@@ -39,7 +42,7 @@ func (t *tracer) leave(_ *backends, _ *backend) {
 			Hop: model.HopRoute, At: t.nodeRef(), Title: "network beyond the node",
 			Reason: "what happens between this node and the destination is in no document that was read", Gaps: []model.Gap{gap},
 		})
-		if x.podByIP[dst] != nil || x.nodeByIP[dst] != nil {
+		if x.podByIP[t.flow.Dst] != nil || x.nodeByIP[t.flow.Dst] != nil {
 			t.arrive(attachment{})
 			return
 		}
@@ -47,7 +50,7 @@ func (t *tracer) leave(_ *backends, _ *backend) {
 		return
 	}
 	a := x.nodeAttachment(t.org.node)
-	if p := t.org.pod; p != nil && !p.HostNetwork {
+	if p := t.org.pod; p != nil && !p.HostNetwork && t.wrapped == nil {
 		a = x.podAttachment(t.org.node, t.org.addr, x.podNetOf(t.org.node, t.org.addr))
 	}
 	t.egress = a
@@ -257,6 +260,10 @@ func (t *tracer) toMember() {
 // arrive is the last stretch: the far node, and the pod or machine itself.
 func (t *tracer) arrive(a attachment) {
 	x, dst := t.x, t.flow.Dst
+	if t.wrapped != nil {
+		t.unwrap()
+		return
+	}
 	if p := x.podByIP[dst]; p != nil {
 		if !t.sameNode() {
 			t.kernelIn(x.w.Kube.Nodes[p.Node])

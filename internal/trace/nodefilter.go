@@ -277,7 +277,7 @@ func (t *tracer) rulesIn(s *model.Step, n *model.Node) {
 		return
 	}
 	p := packetOf(t.flow)
-	p.In = uplink(f.facts, n)
+	p.In = t.arrivalDevice(f.facts, n)
 	t.judge(s, f, f.rules.Incoming(p, f.machine(n)))
 }
 

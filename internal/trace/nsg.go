@@ -371,9 +371,14 @@ func (x *Index) inASG(asg string, a netip.Addr) tri {
 	return maybe
 }
 
-// nsgStep judges one NSG on the way. exempt traffic is let pass by the platform itself.
+// nsgStep judges one NSG on the way.
 func (t *tracer) nsgStep(id string, inbound bool, at *model.Subnet, where string) {
-	x, name := t.x, lastOf(id)
+	t.add(t.x.judgeNSG(id, inbound, at, where, t.flow))
+}
+
+// judgeNSG judges a flow by one NSG. Exempt traffic is let pass by the platform itself.
+func (x *Index) judgeNSG(id string, inbound bool, at *model.Subnet, where string, f model.Flow) model.Step {
+	name := lastOf(id)
 	dir := "outbound"
 	if inbound {
 		dir = "inbound"
@@ -383,22 +388,20 @@ func (t *tracer) nsgStep(id string, inbound bool, at *model.Subnet, where string
 	if n == nil {
 		gap := x.gap("nsg", "network security group "+name, model.NewRef("nsg", name), "Microsoft.Network/networkSecurityGroups/read")
 		s.Reason, s.Gaps = fmt.Sprintf("NSG %s was not read: %s", name, gap.Reason), []model.Gap{gap}
-		t.add(s)
-		return
+		return s
 	}
 	if n.doc.Name != "" {
 		s.At = model.NewRef("nsg", n.doc.Name)
 		s.Title = fmt.Sprintf("NSG %s on %s, %s", n.doc.Name, where, dir)
 	}
-	if tag := exemptTag(t.flow); tag != "" && !names(n, tag) {
+	if tag := exemptTag(f); tag != "" && !names(n, tag) {
 		s.Verdict = model.Pass
-		s.Reason = fmt.Sprintf("%s is the platform's own: NSGs do not apply to it unless a rule names %s", dstText(t.flow), tag)
-		t.add(s)
-		return
+		s.Reason = fmt.Sprintf("%s is the platform's own: NSGs do not apply to it unless a rule names %s", dstText(f), tag)
+		return s
 	}
-	d := x.evaluate(n, inbound, t.flow, at)
+	d := x.evaluate(n, inbound, f, at)
 	s.Verdict, s.Decided, s.Reason, s.Trail = d.Verdict, d.Decided, d.Reason, d.Trail
-	t.add(s)
+	return s
 }
 
 // exemptTag is the service tag that alone can block traffic to the platform.

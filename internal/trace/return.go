@@ -17,6 +17,7 @@ func (t *tracer) wayBack() {
 	}
 	t.backToFirewall()
 	t.backFromMember()
+	t.overlayBack()
 	t.backIntoNode()
 }
 
@@ -126,7 +127,7 @@ func (t *tracer) backIntoNode() {
 	if facts == nil || t.sameNode() || t.org.node == nil {
 		return
 	}
-	dev := uplink(facts, t.org.node)
+	dev := t.arrivalDevice(facts, t.org.node)
 	if dev == "" {
 		return
 	}

@@ -119,6 +119,9 @@ type tracer struct {
 	walk   *netfilter.Result // through the rules of the sender's node
 	walked bool              // walk was tried
 
+	wrapped *wrapped // the packet inside the one that is followed now
+	tunnel  *wrapped // how it came to the far node
+
 	through *firewall   // the firewall that it went through
 	entered netip.Addr  // the source that the firewall saw
 	kept    bool        // the firewall did not translate it

@@ -128,6 +128,7 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 		work.Go(func() { r.events(ctx, ref) })
 	}
 	work.Wait()
+	r.network(ctx)
 	lift(w)
 	arrange(w)
 	if len(found.to) == 0 {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -113,14 +114,16 @@ func (r *reader) configuration(host string) {
 	} else if !os.IsNotExist(err) {
 		r.gap("/etc/default/kubelet", err, "")
 	}
-	dir := filepath.Join(host, "etc/cni/net.d")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		if !os.IsNotExist(err) {
-			r.gap("/etc/cni/net.d", err, "")
-		}
+	entries, err := os.ReadDir(filepath.Join(host, "etc/cni/net.d"))
+	if err != nil && !os.IsNotExist(err) {
+		r.gap("/etc/cni/net.d", err, "")
 		return
 	}
+	if _, etc := os.Stat(filepath.Join(host, "etc")); etc != nil {
+		r.gap("/etc/cni/net.d", etc, "a read-only hostPath of /etc (--node-reader=full)")
+		return
+	}
+	r.facts.CNIRead = true
 	for _, e := range entries[:min(len(entries), 32)] {
 		if ext := filepath.Ext(e.Name()); ext != ".conflist" && ext != ".conf" && ext != ".json" || !e.Type().IsRegular() {
 			continue // a kubeconfig may lie here too: it is a secret, and not read
@@ -146,12 +149,16 @@ func parseKubelet(text string) map[string]string {
 
 // parseCNI keeps of a configuration what tells how pods are connected.
 func parseCNI(file, text string) model.CNIConfig {
-	type plugin struct {
+	type settings struct {
 		Type        string
 		Bridge      string
 		MTU         int
 		HairpinMode bool
 		IPAM        struct{ Type string }
+	}
+	type plugin struct {
+		settings
+		Delegate settings // what Flannel's plugin, and others that only choose, hand on
 	}
 	var doc struct {
 		Name    string
@@ -169,13 +176,10 @@ func parseCNI(file, text string) model.CNIConfig {
 	}
 	for _, p := range plugins[:min(len(plugins), 16)] {
 		out.Plugins = append(out.Plugins, p.Type)
-		if p.Bridge != "" {
-			out.Bridge = p.Bridge
+		for _, s := range []settings{p.settings, p.Delegate} {
+			out.Bridge, out.IPAM = cmp.Or(s.Bridge, out.Bridge), cmp.Or(s.IPAM.Type, out.IPAM)
+			out.MTU, out.Hairpin = max(out.MTU, s.MTU), out.Hairpin || s.HairpinMode
 		}
-		if p.IPAM.Type != "" {
-			out.IPAM = p.IPAM.Type
-		}
-		out.MTU, out.Hairpin = max(out.MTU, p.MTU), out.Hairpin || p.HairpinMode
 	}
 	return out
 }

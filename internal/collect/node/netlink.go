@@ -41,6 +41,7 @@ func (r *reader) links() {
 		link := model.Link{
 			Name: a.Name, Up: a.Flags&net.FlagUp != 0, MTU: a.MTU, Kind: l.Type(), Master: names[a.MasterIndex], Addrs: addrs[a.Index],
 		}
+		link.Tunnel = r.tunnel(l)
 		if s := a.Statistics; s != nil {
 			link.Drops = int64(s.RxDropped + s.TxDropped)
 		}

@@ -119,6 +119,9 @@ func (s *small) cluster() {
 		c.PodCIDRs = []netip.Prefix{prefix("10.50.0.0/16")}
 	case "azure-pod-subnet":
 		c.AgentPools[0].PodSubnetID = subnetID("pods")
+	case "flannel":
+		c.NetworkPlugin, c.Dataplane, c.NetworkPolicy = "none", "", "none"
+		c.PodCIDRs = []netip.Prefix{prefix("10.50.0.0/16")}
 	}
 	s.w.Azure.Cluster = c
 	vm := &model.VMSS{ID: strings.ToLower(nodes + "/Microsoft.Compute/virtualMachineScaleSets/vmss1"), Name: "vmss1", Pool: "pool1"}
@@ -210,7 +213,7 @@ func (s *small) kube() {
 	for n := 1; n <= 2; n++ {
 		name := fmt.Sprintf("n%d", n)
 		node := &model.Node{Name: name, Labels: model.Labels{"kubernetes.azure.com/agentpool": "pool1"}, InternalIPs: []netip.Addr{nodeAddr(n)}, Ready: true}
-		if s.cni == "kubenet" || s.cni == "azure-overlay" {
+		if s.cni == "kubenet" || s.cni == "azure-overlay" || s.cni == "flannel" {
 			node.PodCIDRs = []netip.Prefix{prefix(fmt.Sprintf("10.50.%d.0/24", n))}
 		}
 		k.Nodes[name] = node
@@ -229,6 +232,9 @@ func (s *small) kube() {
 	add("b", "other", 2, 1)
 	add("kube-system", "dns", 2, 2)
 	k.Pods["pod/kube-system/host"] = &model.Pod{Namespace: "kube-system", Name: "host", Node: "n1", HostNetwork: true, IPs: []netip.Addr{nodeAddr(1)}, Phase: "Running"}
+	if s.cni == "flannel" {
+		s.flannel()
+	}
 	k.Services = map[model.Ref]*model.Service{"service/kube-system/kube-dns": {
 		Namespace: "kube-system", Name: "kube-dns", Type: "ClusterIP", ClusterIPs: []netip.Addr{addr("10.2.0.10")}, Selector: model.Labels{"app": "dns"},
 		Ports: []model.ServicePort{{Name: "dns", Protocol: "UDP", Port: 53, TargetPort: "53"}, {Name: "dns-tcp", Protocol: "TCP", Port: 53, TargetPort: "53"}},
@@ -238,7 +244,9 @@ func (s *small) kube() {
 		Ports:     []model.EndpointPort{{Name: "dns", Port: 53, Protocol: "UDP"}, {Name: "dns-tcp", Port: 53, Protocol: "TCP"}},
 		Endpoints: []model.SliceEndpoint{{Addresses: []string{s.podAddr(2, 2).String()}, Ready: true, Serving: true, Node: "n2", Target: "pod/kube-system/dns"}},
 	}}
-	k.ConfigMaps = map[model.Ref]map[string]string{}
+	if k.ConfigMaps == nil {
+		k.ConfigMaps = map[model.Ref]map[string]string{}
+	}
 	if keep := map[string]string{"azure-overlay": "10.50.0.0/16", "azure-node-subnet": "10.1.0.0/16", "kubenet": "10.50.0.0/16"}[s.cni]; keep != "" {
 		k.ConfigMaps["configmap/kube-system/azure-ip-masq-agent-config-reconciled"] = map[string]string{
 			"ip-masq-agent-reconciled": "nonMasqueradeCIDRs:\n- " + keep + "\nmasqLinkLocal: true\n",
@@ -263,6 +271,8 @@ func (s *small) facts(name string, n int) *model.NodeFacts {
 		},
 	}
 	switch s.cni {
+	case "flannel":
+		s.vxlan(f, n)
 	case "kubenet", "azure-overlay":
 		f.Routes = append(f.Routes, model.KernelRoute{Table: 254, Dst: prefix(fmt.Sprintf("10.50.%d.0/24", n)), Dev: "azure0"})
 	default:

@@ -122,16 +122,23 @@ func (o *options) done() error {
 }
 
 // handler answers 200 on every path unless told otherwise: ?ok= lists the only
-// paths there are, ?status= and ?delay= hit a ?share= of the requests.
+// paths there are, ?status= and ?delay= hit a ?share= of the requests; ?size= is
+// the length of the answer in bytes.
 func handler(o *options) (http.Handler, error) {
 	status, share, delay := int(o.number("status", 200)), o.number("share", 1), o.duration("delay")
-	body := o.text("body")
+	body, size := o.text("body"), int(o.number("size", 0))
 	var paths []string
 	if ok := o.text("ok"); ok != "" {
 		paths = strings.Split(ok, ",")
 	}
 	if status < 200 || status > 599 {
 		return nil, fmt.Errorf("status=%d: 200 to 599", status)
+	}
+	if size < 0 || size > 64<<20 {
+		return nil, fmt.Errorf("size=%d: bytes of the answer, up to 64 MiB", size)
+	}
+	if size > 0 {
+		body = strings.Repeat("x", size)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(paths) > 0 && !slices.Contains(paths, r.URL.Path) {
