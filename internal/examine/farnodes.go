@@ -23,11 +23,7 @@ func farNodes(c *model.Case) []string {
 			add(p)
 		}
 	}
-	wanted := serviceNamed(c)
-	for ref, s := range k.Services {
-		if s == nil || ref != wanted && !(to.Addr.IsValid() && slices.Contains(s.ClusterIPs, to.Addr)) {
-			continue
-		}
+	if s := serviceOf(c); s != nil {
 		for _, slice := range k.EndpointSlices {
 			if slice == nil || slice.Namespace != s.Namespace || slice.Service != s.Name {
 				continue
@@ -38,6 +34,9 @@ func farNodes(c *model.Case) []string {
 		}
 	}
 	slices.Sort(out)
+	if n := nodeAsked(c); n != nil { // it translates a node port: the first to read
+		out = slices.Insert(slices.DeleteFunc(out, func(name string) bool { return name == n.Name }), 0, n.Name)
+	}
 	return out
 }
 

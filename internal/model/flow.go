@@ -54,6 +54,8 @@ type Step struct {
 
 	Filter *FilterRule `json:"filter,omitempty"` // the rule of a node's packet filter that decided
 	Proxy  *ProxyState `json:"proxy,omitempty"`  // what a node has of a Service
+
+	Service *ServiceChoice `json:"service,omitempty"` // how a Service chose, where it did not choose among all of its endpoints
 }
 
 // FilterRule is one rule of a node's packet filter, or the policy of a chain.
@@ -67,6 +69,14 @@ type FilterRule struct {
 	Line   int     `json:"line,omitempty"`   // in iptables-save's output
 	With   string  `json:"with,omitempty"`   // what a reject sends back
 	Share  float64 `json:"share,omitempty"`  // of the connections, where not all
+}
+
+// ServiceChoice says which of a Service's own settings kept a packet from its endpoints.
+type ServiceChoice struct {
+	By        string   `json:"by"`                  // the field of the Service: externalTrafficPolicy, internalTrafficPolicy, loadBalancerSourceRanges; or addressType of its slices
+	Node      string   `json:"node,omitempty"`      // that translates
+	All       int      `json:"all"`                 // ready endpoints, wherever they are
+	Elsewhere []string `json:"elsewhere,omitempty"` // the nodes that have some
 }
 
 // ProxyState compares what a node's kube-proxy wrote for a Service's port with

@@ -172,6 +172,9 @@ type Service struct {
 	InternalTrafficPolicy string        `json:"internalTrafficPolicy,omitempty"`
 	SessionAffinity       string        `json:"sessionAffinity,omitempty"`
 	PublishNotReady       bool          `json:"publishNotReady,omitempty"`
+
+	SourceRanges        []netip.Prefix `json:"sourceRanges,omitempty"`        // spec.loadBalancerSourceRanges
+	TrafficDistribution string         `json:"trafficDistribution,omitempty"` // PreferSameZone, PreferSameNode, PreferClose
 }
 
 // ServicePort is one port of a Service.
@@ -208,7 +211,8 @@ type SliceEndpoint struct {
 	Terminating bool     `json:"terminating,omitempty"`
 	Node        string   `json:"node,omitempty"`
 	Target      Ref      `json:"target,omitempty"`
-	Zones       []string `json:"zones,omitempty"` // hints
+	Zones       []string `json:"zones,omitempty"`    // hints: of the zones that should use it
+	ForNodes    []string `json:"forNodes,omitempty"` // hints: the nodes that should
 }
 
 // NetworkPolicy is a networking.k8s.io/v1 NetworkPolicy.

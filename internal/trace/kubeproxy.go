@@ -46,22 +46,41 @@ func (t *tracer) kubeProxy(svc *backends, to *backend) {
 		t.add(s)
 		return
 	}
-	s.Proxy = compareProxy(f, *r, svc, t.orig)
-	t.judgeProxy(&s, svc)
+	t.addProxyStep(ref, f, *r, svc, t.orig)
+}
+
+// addProxyStep compares the rules of the node that translates with the API; sent
+// is the packet as it came to them.
+func (t *tracer) addProxyStep(at model.Ref, f *nodeFilter, r netfilter.Result, svc *backends, sent model.Flow) {
+	s := model.Step{Hop: model.HopKubeProxy, At: at, Title: "kube-proxy on " + string(at), Proxy: compareProxy(f, r, svc, sent)}
+	t.judgeProxy(&s, svc, sent)
+	if !s.Proxy.Absent && !s.Proxy.Refused && len(s.Proxy.Missing) == 0 && len(s.Proxy.Stale) == 0 && untranslated(r) {
+		s.Reason = "another rule of the node ends the packet before it is translated"
+	}
 	if r.Order {
 		s.Trail = append(s.Trail, "two tables translate at the same priority: the one that was registered last comes first, and no tool tells which that is")
 	}
 	t.add(s)
 }
 
-func (t *tracer) judgeProxy(s *model.Step, svc *backends) {
+// untranslated says that no outcome of a walk came as far as a new destination.
+func untranslated(r netfilter.Result) bool {
+	return !slices.ContainsFunc(r.Outcomes, func(o netfilter.Outcome) bool { return o.Packet.DNAT })
+}
+
+func addrPort(p netfilter.Packet) netip.AddrPort { return netip.AddrPortFrom(p.Dst, p.DstPort) }
+
+func (t *tracer) judgeProxy(s *model.Step, svc *backends, sent model.Flow) {
 	state, at := s.Proxy, s.At
-	vip := netip.AddrPortFrom(t.orig.Dst, t.orig.DstPort)
+	vip := netip.AddrPortFrom(sent.Dst, sent.DstPort)
 	s.Verdict, s.Decided = model.Drop, at
 	switch {
 	case state.Refused:
 		s.Verdict = model.Reject
 		s.Reason = fmt.Sprintf("%s refuses %s as if %s had no endpoint, and the API has %s: %s", at, vip, svc.ref(), plural(len(svc.list), "endpoint"), state.Rule)
+	case state.Absent && t.x.nodeByIP[sent.Dst] != nil:
+		s.Verdict = model.Reject
+		s.Reason = fmt.Sprintf("no rule on %s translates port %d of %s: the node takes the packet for its own and refuses it", at, sent.DstPort, svc.ref())
 	case state.Absent:
 		s.Reason = fmt.Sprintf("no rule on %s translates %s of %s: packets to it leave the node as they are", at, vip, svc.ref())
 	case len(state.Stale) > 0:

@@ -129,9 +129,19 @@ func (x *Index) keeps(net podNet, dst netip.Addr) (bool, model.Ref, string) {
 }
 
 // masquerade decides which source address leaves the node.
-func (t *tracer) masquerade(*backends, *backend) {
+func (t *tracer) masquerade(svc *backends, to *backend) {
 	p := t.org.pod
-	if p == nil || p.HostNetwork || t.sameNode() || t.nodeLocal() {
+	if p == nil || p.HostNetwork {
+		return
+	}
+	if svc != nil && to != nil && svc.masq {
+		s := model.Step{Hop: model.HopMasquerade, At: t.nodeRef(), Title: fmt.Sprintf("source address on %s", t.nodeRef()), Verdict: model.Pass}
+		t.nodeAddress(&s)
+		s.Reason = fmt.Sprintf("kube-proxy gives it %s, the node's address, because it was sent to %s, an address of the Service for outside", addrText(s.Out.Src), t.orig.Dst)
+		t.add(s)
+		return
+	}
+	if t.sameNode() || t.nodeLocal() {
 		return
 	}
 	x, dst := t.x, t.flow.Dst

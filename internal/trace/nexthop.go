@@ -272,12 +272,12 @@ func (t *tracer) arrive(a attachment) {
 		return
 	}
 	s := model.Step{Hop: model.HopEndpoint, At: cmp.Or(a.ref, model.NewRef("host", dst.String())), Title: dst.String()}
-	if n := x.nodeByIP[dst]; n != nil {
+	if n := x.nodeByIP[dst]; n != nil && t.far != nil {
+		t.nodePort(n)
+		return
+	} else if n != nil {
 		s.Hop, s.At, s.Title = model.HopNodeKernel, model.NewRef("node", n.Name), "node "+n.Name
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("it reaches node %s; whether something listens on port %d is for a probe to tell", n.Name, t.flow.DstPort)
-		if svc := x.portSvc[portKey(t.flow.Protocol, t.flow.DstPort)]; svc != nil {
-			s.Trail = append(s.Trail, fmt.Sprintf("port %d is a node port of service/%s/%s", t.flow.DstPort, svc.Namespace, svc.Name))
-		}
 	} else if a.nic != nil {
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("it reaches network interface %s; whether that machine answers is for a probe to tell", a.nic.Name)
 	} else {

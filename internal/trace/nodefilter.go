@@ -187,6 +187,9 @@ func (t *tracer) towards(r netfilter.Result) netfilter.Result {
 			sum += o.Chance
 		}
 	}
+	if sum == 0 && untranslated(r) {
+		return r // it ends before it has a new destination
+	}
 	for i := range out.Outcomes {
 		out.Outcomes[i].Chance /= sum
 	}

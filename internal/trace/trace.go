@@ -46,11 +46,11 @@ func (x *Index) Run(f model.Flow) model.Path {
 	f = x.normal(f)
 	org := x.origin(f)
 	f.Src, f.From = org.addr, org.ref
-	svc := x.serviceAt(f)
+	svc, at := x.serviceAt(f, org)
 	if svc == nil {
 		return x.follow(f, org, nil, nil)
 	}
-	backends := x.backends(svc, f, org)
+	backends := x.backends(svc, f, org, at)
 	if len(backends.list) == 0 {
 		return x.follow(f, org, backends, nil)
 	}
@@ -122,6 +122,7 @@ type tracer struct {
 	wrapped *wrapped // the packet inside the one that is followed now
 	tunnel  *wrapped // how it came to the far node
 
+	far     *farService // translated on the node that it is sent to, not on the sender's
 	through *firewall   // the firewall that it went through
 	entered netip.Addr  // the source that the firewall saw
 	kept    bool        // the firewall did not translate it
@@ -140,6 +141,9 @@ type bareSource struct {
 func (x *Index) follow(f model.Flow, org origin, svc *backends, to *backend) model.Path {
 	t := &tracer{x: x, org: org, flow: f, orig: f}
 	t.path.Flow = f
+	if svc != nil && org.node != nil && svc.node != "" && svc.node != org.node.Name {
+		t.far, svc, to = &farService{svc, to}, nil, nil // translated where it arrives
+	}
 	for _, mechanism := range []func(*backends, *backend){
 		t.source, t.egressPolicy, t.localNetworks, t.service, t.kubeProxy, t.kernelOut, t.masquerade, t.leave,
 	} {

@@ -109,7 +109,7 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	work.Go(func() { r.pods(ctx, near, found, q.To.Addr) })
 	work.Go(func() { around(ctx, r, policies, near, r.listPolicies, r.keepPolicies) })
 	work.Go(func() { r.customPolicies(ctx, near) })
-	work.Go(func() { r.services(ctx, near, q.To.Addr) })
+	work.Go(func() { r.services(ctx, near, q.To.Addr.IsValid() || q.To.Kind == "node") })
 	work.Go(func() { around(ctx, r, slices_, near, r.listSlices, r.keepSlices) })
 	if r.full {
 		work.Go(func() { around(ctx, r, ingresses, near, r.listIngresses, r.keepIngresses) })
@@ -400,9 +400,10 @@ func (r *reader) pods(ctx context.Context, near []string, found found, to netip.
 	}
 }
 
-// services reads the Services around the question; all of them when TO is an address that could be one's.
-func (r *reader) services(ctx context.Context, near []string, to netip.Addr) {
-	if !to.IsValid() {
+// services reads the Services around the question; all of them when TO is an
+// address or a node, whose port could be one's.
+func (r *reader) services(ctx context.Context, near []string, whole bool) {
+	if !whole {
 		around(ctx, r, services, near, r.listServices, r.keepServices)
 		return
 	}

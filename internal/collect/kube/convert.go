@@ -227,6 +227,14 @@ func convertService(s *corev1.Service) *model.Service {
 	if out.Type == "" {
 		out.Type = string(corev1.ServiceTypeClusterIP)
 	}
+	for _, text := range s.Spec.LoadBalancerSourceRanges {
+		if p, ok := prefix(strings.TrimSpace(text)); ok {
+			out.SourceRanges = append(out.SourceRanges, p)
+		}
+	}
+	if d := s.Spec.TrafficDistribution; d != nil {
+		out.TrafficDistribution = *d
+	}
 	if p := s.Spec.InternalTrafficPolicy; p != nil {
 		out.InternalTrafficPolicy = string(*p)
 	}
@@ -295,6 +303,9 @@ func convertSlice(s *discoveryv1.EndpointSlice) *model.EndpointSlice {
 		if e.Hints != nil {
 			for _, z := range e.Hints.ForZones {
 				end.Zones = append(end.Zones, z.Name)
+			}
+			for _, n := range e.Hints.ForNodes {
+				end.ForNodes = append(end.ForNodes, n.Name)
 			}
 		}
 		out.Endpoints = append(out.Endpoints, end)

@@ -29,8 +29,8 @@ Mend the selector, or the pods' readiness; see kubectl describe for what they wa
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopService, func(w diagnose.Way, step *model.Step) {
 			svc := p.Case.World.Kube.Services[step.At]
-			if svc == nil {
-				return
+			if svc == nil || step.Service != nil {
+				return // it has endpoints, not for this one: the rules about its settings say so
 			}
 			f := diagnose.Finding{
 				Subject: step.At,
