@@ -37,8 +37,9 @@ unit: deps ## tests that need no root and no lab
 	@$(STEP) -v "unit tests: podpath" go test ./...
 	@$(STEP) -v "unit tests: lab" go test -C lab ./...
 
-kernel: deps lab-deps ## the walk through a node's packet filter against the kernel, in namespaces of its own (root)
+kernel: deps lab-deps ## packets against the model of a node's packet filter, the lab's network and its enforcer, in namespaces of their own (root)
 	@$(STEP) "packet filter: the walk against the kernel" env PODPATH_KERNEL=1 go test -count=1 -run Kernel ./internal/netfilter
+	@$(STEP) "the lab's network and enforcer: packets" env PODPATH_LAB_ROOT=1 go test -C lab -count=1 -run Trial ./fabric ./enforcer
 
 fuzz: deps ## every fuzz target for a bounded count
 	@$(STEP) "fuzz targets, a bounded count each" hack/fuzz

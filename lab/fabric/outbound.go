@@ -1,9 +1,11 @@
 package fabric
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/podpath/podpath/lab/nft"
@@ -34,7 +36,7 @@ type egress struct {
 	protocol string // tcp, udp, or "" for both
 	public   []netip.Addr
 	lo, hi   uint32
-	minutes  int
+	idle     int  // seconds without a packet after which a connection is forgotten
 	reset    bool // answers what comes after the idle time-out
 	icmp     bool
 }
@@ -105,14 +107,19 @@ func (w *world) natEgress(s *resource[subnet], sources nft.Set) (egress, bool) {
 	if !ok || len(public) == 0 {
 		return egress{}, false
 	}
-	minutes := g.Properties.IdleTimeoutInMinutes
-	if minutes == 0 {
-		minutes = defaultMinutes
-	}
 	return egress{
 		resource: lower(g.ID), kind: "natgw", name: natCounter(g.Name), sources: sources, public: public,
-		lo: natFirstPort, hi: natLastPort, minutes: minutes, reset: true,
+		lo: natFirstPort, hi: natLastPort, idle: idle(g.Tags, g.Properties.IdleTimeoutInMinutes), reset: true,
 	}, true
+}
+
+// idle is a device's idle time-out in seconds. Azure knows minutes; the tag
+// labIdleSeconds makes it short enough to be waited for.
+func idle(tags map[string]string, minutes int) int {
+	if s, err := strconv.Atoi(tags["labIdleSeconds"]); err == nil && s > 0 {
+		return s
+	}
+	return cmp.Or(minutes, defaultMinutes) * 60
 }
 
 func natCounter(name string) string { return "natgw/" + nft.Ident(name) }
@@ -127,7 +134,7 @@ func (w *world) nicEgress(s *resource[subnet], sources nft.Set) []egress {
 		}
 		e := egress{
 			resource: n.id, kind: "instance", name: "instance/" + nft.Ident(n.name), sources: nft.Set{nft.AddrSpan(n.addr)}, public: n.public,
-			lo: natFirstPort, hi: natLastPort, minutes: defaultMinutes, icmp: true,
+			lo: natFirstPort, hi: natLastPort, idle: defaultMinutes * 60, icmp: true,
 		}
 		if n.firewall {
 			e.kind, e.name, e.hi = "firewall", "firewall/"+nft.Ident(n.name), natFirstPort+fwPorts-1
@@ -150,7 +157,7 @@ func (w *world) nicEgress(s *resource[subnet], sources nft.Set) []egress {
 		if len(left) > 0 {
 			out = append(out, egress{
 				kind: "default", name: "default-outbound", sources: left, public: []netip.Addr{defaultOutbound},
-				lo: natFirstPort, hi: natLastPort, minutes: defaultMinutes,
+				lo: natFirstPort, hi: natLastPort, idle: defaultMinutes * 60,
 			})
 		}
 	}
@@ -179,14 +186,11 @@ func (w *world) balancerEgress(s *resource[subnet]) []egress {
 				}
 				e := egress{
 					resource: lower(lb.ID), kind: "lb", name: "lb/" + nft.Ident(lb.Name) + "/" + nft.Ident(rule.Name) + "/" + n.addr.String(),
-					backend: n.addr, public: public[i/per : i/per+1], minutes: rule.Properties.IdleTimeoutInMinutes, reset: rule.Properties.EnableTCPReset,
+					backend: n.addr, public: public[i/per : i/per+1], idle: idle(lb.Tags, rule.Properties.IdleTimeoutInMinutes), reset: rule.Properties.EnableTCPReset,
 					protocol: balancerProtocol(rule.Properties.Protocol),
 				}
 				e.lo = uint32(lbFirstPort + i%per*ports)
 				e.hi = e.lo + uint32(ports) - 1
-				if e.minutes == 0 {
-					e.minutes = defaultMinutes
-				}
 				if e.sources = w.balanced(n, s, pool); len(e.sources) > 0 {
 					out = append(out, e)
 				}
@@ -271,7 +275,7 @@ func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 	timers := map[string]bool{}
 	var live nft.Set
 	for _, e := range ways {
-		timer := fmt.Sprintf("%s-%d", e.kind, e.minutes)
+		timer := fmt.Sprintf("%s-%d", e.kind, e.idle)
 		if !timers[timer] {
 			timers[timer] = true
 			t.Objects = append(t.Objects, e.timer(timer))
@@ -311,7 +315,7 @@ func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 // connections give their port back after Azure's cool-down, not Linux's.
 func (e egress) timer(name string) string {
 	return fmt.Sprintf("ct timeout %s { protocol tcp; l3proto ip; policy = { established: %d, syn_sent: %d, fin_wait: 65, time_wait: 65, close: 16, last_ack: 30, close_wait: 60 }; }",
-		name, e.minutes*60, tcpSynSent)
+		name, e.idle, tcpSynSent)
 }
 
 func (w *world) translate(t *nft.Table, e egress, from, proto string) {
