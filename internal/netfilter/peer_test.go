@@ -43,8 +43,10 @@ func peerText(t *testing.T, name string) string {
 	return string(data)
 }
 
-func forwardNew(rs *RuleSet, to netip.AddrPort) Result {
-	return rs.Incoming(Packet{Protocol: "tcp", Src: netip.MustParseAddr("10.0.0.1"), Dst: to.Addr(), DstPort: to.Port(), In: "in"}, Machine{
+func forwardNew(rs *RuleSet, to netip.AddrPort) Result { return forward(rs, to, "new") }
+
+func forward(rs *RuleSet, to netip.AddrPort, state string) Result {
+	return rs.Incoming(Packet{Protocol: "tcp", Src: netip.MustParseAddr("10.0.0.1"), Dst: to.Addr(), DstPort: to.Port(), In: "in", State: state}, Machine{
 		Local:  func(netip.Addr) bool { return false },
 		Route:  func(Packet) (bool, string) { return false, "out" },
 		Source: func(string, netip.Addr) netip.Addr { return netip.MustParseAddr("10.0.0.254") },
