@@ -311,7 +311,7 @@ type NodeFacts struct {
 
 // FilterDump is the output of one tool that lists the packet filter's rules.
 type FilterDump struct {
-	Tool   string `json:"tool"`   // nft, iptables-nft, iptables-legacy
+	Tool   string `json:"tool"`   // nft, iptables-nft, iptables-legacy, ipset
 	Family string `json:"family"` // ip, ip6; "" for nft
 	Text   string `json:"text"`   // nft -j list ruleset; iptables-save -c
 }

@@ -34,7 +34,7 @@ func ParseSave(text, family, backend string) (*RuleSet, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("iptables-save: %d bytes are more than the %d that are read", len(text), maxText)
 	}
-	p := &saveParser{rs: &RuleSet{}, family: family, backend: backend}
+	p := &saveParser{rs: &RuleSet{filled: map[string]bool{}}, family: family, backend: backend}
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -129,6 +129,9 @@ func (p *saveParser) rule(line string) error {
 	r := &Rule{Text: rest, Line: p.line, Packets: packets}
 	rp := ruleParser{rule: r, words: words[2:], v6: p.family == "ip6"}
 	rp.run()
+	for _, name := range rp.fills {
+		p.rs.filled[name] = true
+	}
 	c := p.table.add(words[1])
 	c.Rules = append(c.Rules, r)
 	return nil

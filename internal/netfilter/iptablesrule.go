@@ -13,7 +13,8 @@ type ruleParser struct {
 	words  []string
 	v6     bool
 	not    bool
-	module string // the last -m, whose options follow
+	module string   // the last -m, whose options follow
+	fills  []string // IP sets that the rule changes
 }
 
 func (p *ruleParser) next() string {
@@ -98,6 +99,7 @@ func (p *ruleParser) option(option string) {
 // ignored are options that decide nothing, with how many words they are.
 var ignored = map[string]int{
 	"--comment": 2, "--name": 2, "--seconds": 2, "--hitcount": 2, "--rsource": 1, "--rdest": 1, "--reap": 1, "--rttl": 1, "--mask": 2, "-c": 3,
+	"--update-counters": 1, "--update-subcounters": 1,
 }
 
 // options are the conditions that are understood. One that returns false is not, this time.
@@ -146,6 +148,21 @@ var options = map[string]func(*ruleParser) bool{
 	"--limit-iface-out":    func(p *ruleParser) bool { return false },
 	"--ctstatus":           func(p *ruleParser) bool { return p.words2names("ct status") },
 	"--physdev-is-out":     func(p *ruleParser) bool { return false },
+	"--match-set":          (*ruleParser).matchSet,
+	"--return-nomatch":     (*ruleParser).returnNomatch,
+}
+
+func (p *ruleParser) matchSet() bool {
+	name := p.next()
+	p.add(Expr{Kind: ExprIPSet, SetRef: name, At: strings.Split(p.next(), ","), Not: p.not})
+	return true
+}
+
+// returnNomatch turns a match on a set round: elements with nomatch match, others do not.
+func (p *ruleParser) returnNomatch() bool {
+	p.rule.Exprs = p.rule.Exprs[:max(0, len(p.rule.Exprs)-1)]
+	p.add(Expr{Kind: ExprUnknownMatch})
+	return true
 }
 
 func (p *ruleParser) skipWord(key string) bool {

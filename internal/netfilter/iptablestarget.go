@@ -9,7 +9,7 @@ import (
 // goesOn are targets that end nothing and change nothing that is looked at.
 var goesOn = map[string]bool{
 	"LOG": true, "NFLOG": true, "ULOG": true, "TRACE": true, "CHECKSUM": true, "TCPMSS": true, "TCPOPTSTRIP": true, "CLASSIFY": true, "DSCP": true,
-	"TOS": true, "TTL": true, "HL": true, "SET": true, "SECMARK": true, "CONNSECMARK": true, "AUDIT": true, "IDLETIMER": true, "LED": true, "RATEEST": true,
+	"TOS": true, "TTL": true, "HL": true, "SECMARK": true, "CONNSECMARK": true, "AUDIT": true, "IDLETIMER": true, "LED": true, "RATEEST": true,
 	"ECN": true, "TEE": true,
 }
 
@@ -38,6 +38,8 @@ func (p *ruleParser) target(name string) {
 		}
 	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP":
 		p.nat(name, args)
+	case "SET":
+		p.fills = append(p.fills, args["--add-set"], args["--del-set"])
 	case "NFQUEUE", "QUEUE", "TPROXY", "SYNPROXY", "STEAL", "HMARK":
 		p.add(Expr{Kind: ExprUnknownEnd})
 	default:

@@ -205,8 +205,41 @@ func TestKernelAgreesOnRandomRules(t *testing.T) {
 	if !allowed() {
 		return
 	}
-	// The same rule sets each time, so that a test says something about the change
-	// and not about the day; PODPATH_SEED=random looks for new ones.
+	b := newBench(t)
+	g := generator{rand.New(rand.NewPCG(seedOf(), 7))}
+	for round := range kernelRounds {
+		b.load("nft -f -", "flush ruleset\n")
+		text := b.random(g, round%2 == 0)
+		b.compare(fmt.Sprintf("seed %d, round %d", seedOf(), round), text)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// compare walks connections to several places, and opens them.
+func (b *bench) compare(which, text string) {
+	b.t.Helper()
+	rs := b.read()
+	var wg sync.WaitGroup
+	for _, to := range []string{"10.0.0.2:80", "10.0.0.3:8080", "10.96.0.10:80", "203.0.113.10:443"} {
+		wg.Go(func() {
+			want, sure := predicted(forwardNew(rs, netip.MustParseAddrPort(to)))
+			got := b.connect(to, patience)
+			if got.verdict == Accept && got.dst == "" || rejectedLater(rs, to, want, got) { // a later packet met a rule that the first did not
+				want = fate{verdict: got.verdict}
+			}
+			if got != want || !sure {
+				b.t.Errorf("%s: %s: packets say %+v, the walk says %+v\n%s", which, to, got, want, text)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// seedOf gives the same rule sets each time, so that a test says something about
+// the change and not about the day; PODPATH_SEED=random looks for new ones.
+var seedOf = sync.OnceValue(func() uint64 {
 	seed := uint64(1)
 	switch text := os.Getenv("PODPATH_SEED"); text {
 	case "":
@@ -214,35 +247,11 @@ func TestKernelAgreesOnRandomRules(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	default:
 		if _, err := fmt.Sscan(text, &seed); err != nil {
-			t.Fatal(err)
+			panic("PODPATH_SEED is no number: " + text)
 		}
 	}
-	b := newBench(t)
-	rng := rand.New(rand.NewPCG(seed, 7))
-	targets := []string{"10.0.0.2:80", "10.0.0.3:8080", "10.96.0.10:80", "203.0.113.10:443"}
-	for round := range kernelRounds {
-		b.load("nft -f -", "flush ruleset\n")
-		text := b.random(generator{rng}, round%2 == 0)
-		rs := b.read()
-		var wg sync.WaitGroup
-		for _, to := range targets {
-			wg.Go(func() {
-				want, sure := predicted(forwardNew(rs, netip.MustParseAddrPort(to)))
-				got := b.connect(to, patience)
-				if got.verdict == Accept && got.dst == "" || rejectedLater(rs, to, want, got) { // a later packet met a rule that the first did not
-					want = fate{verdict: got.verdict}
-				}
-				if got != want || !sure {
-					t.Errorf("seed %d, round %d: %s: packets say %+v, the walk says %+v\n%s", seed, round, to, got, want, text)
-				}
-			})
-		}
-		wg.Wait()
-		if t.Failed() {
-			return
-		}
-	}
-}
+	return seed
+})
 
 // rejectedLater says whether a rejection may have struck the handshake's last
 // packet, which a client can notice before its connect has returned.
@@ -298,7 +307,75 @@ func (b *bench) read() *RuleSet {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return Merge(save, native)
+	rs := Merge(save, native)
+	if rs.IPSets, err = ParseIPSets(run("ipset", "save")); err != nil {
+		b.t.Fatal(err)
+	}
+	return rs
+}
+
+// ipset is a random set of one of the kinds, and the directions for a rule on it.
+func (g generator) ipset(b *strings.Builder, name string) (at string) {
+	kind := g.pick("hash:ip", "hash:net", "hash:net", "hash:ip,port", "hash:net,port", "bitmap:port", "hash:ip,port,ip", "hash:net,iface")
+	more := map[string]string{"bitmap:port": " range 0-65535", "hash:ip": " family inet"}[kind]
+	fmt.Fprintf(b, "create %s %s%s\n", name, kind, more)
+	dir := func() string { return g.pick("src", "dst", "dst", "dst") }
+	addr := func() string { return g.pick("10.0.0.1", "10.0.0.2", "10.0.0.3", "203.0.113.10") }
+	net := func() string {
+		return g.pick("10.0.0.0/8", "10.0.0.2/31", "10.0.0.0/30", "10.0.0.2", "10.0.0.3", "203.0.113.0/24")
+	}
+	port := func() string { return g.pick("tcp:80", "tcp:8080", "udp:80", "tcp:443", "80") }
+	for range 2 + g.IntN(3) {
+		element := map[string]string{
+			"hash:ip": addr(), "hash:net": net(), "hash:ip,port": addr() + "," + port(), "hash:net,port": net() + "," + port(),
+			"bitmap:port": g.pick("80", "443-8080", "53"), "hash:ip,port,ip": addr() + "," + port() + "," + addr(), "hash:net,iface": net() + "," + g.pick("in", "out"),
+		}[kind]
+		if strings.Contains(kind, "net") && g.IntN(3) == 0 {
+			element += " nomatch"
+		}
+		fmt.Fprintf(b, "add -exist %s %s\n", name, element)
+	}
+	_, parts, _ := strings.Cut(kind, ":")
+	var dirs []string
+	for part := range strings.SplitSeq(parts, ",") {
+		d := dir()
+		if part == "port" {
+			d = "dst" // the client's own is any
+		}
+		dirs = append(dirs, d)
+	}
+	return strings.Join(dirs, ",")
+}
+
+func TestKernelAgreesOnIPSets(t *testing.T) {
+	if !allowed() {
+		return
+	}
+	b := newBench(t)
+	g := generator{rand.New(rand.NewPCG(seedOf(), 11))}
+	for round := range kernelRounds / 2 {
+		b.load("nft -f -", "flush ruleset\n")
+		var sets, rules strings.Builder
+		at := map[string]string{}
+		named := func(name string) string { return fmt.Sprint(name, round) } // the kernel lets go of the last ones in its own time
+		for _, name := range []string{"a", "b", "c"} {
+			at[name] = g.ipset(&sets, named(name))
+		}
+		fmt.Fprintf(&sets, "create %s list:set\nadd %[1]s %[2]s\nadd %[1]s %[3]s\n", named("l"), named("a"), named("b"))
+		at["l"] = "dst,dst,dst"
+		rules.WriteString("*filter\n:FORWARD ACCEPT [0:0]\n")
+		for range 1 + g.IntN(3) {
+			name := g.pick("a", "b", "c", "l")
+			fmt.Fprintf(&rules, "-A FORWARD -i in -p tcp --syn -m set %s--match-set %s %s -j %s\n", g.pick("", "", "! "), named(name), at[name], g.pick("DROP", "REJECT", "ACCEPT"))
+		}
+		rules.WriteString("COMMIT\n")
+		b.load("ipset restore", sets.String())
+		b.load("iptables-nft-restore", rules.String())
+		b.compare(fmt.Sprintf("seed %d, round %d", seedOf(), round), sets.String()+rules.String())
+		if t.Failed() {
+			return
+		}
+	}
 }
 
 // generator writes random rule sets of what the walk understands for certain.

@@ -18,6 +18,7 @@ package netfilter
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -63,6 +64,9 @@ const (
 type RuleSet struct {
 	Tables []*Table
 	Notes  []string // what of it could not be read as a rule at all
+	IPSets map[string]*IPSet
+
+	filled map[string]bool // IP sets that rules themselves add to or take from
 
 	newestFirst bool // among chains of one priority, those listed last come first
 }
@@ -115,6 +119,7 @@ const (
 	ExprCTMark                       // sets the connection's mark to Value
 	ExprNAT                          // translates and accepts
 	ExprNoTrack                      // the connection is not tracked
+	ExprIPSet                        // goes on where the packet is in the IP set SetRef
 )
 
 // Expr is one expression of a rule.
@@ -122,7 +127,8 @@ type Expr struct {
 	Kind   ExprKind
 	Left   []Operand // one for each part of a concatenation
 	Set    *Set
-	SetRef string // the name of the table's set, where it is not the rule's own
+	SetRef string   // the name of the table's set, where it is not the rule's own
+	At     []string // of an IP set: "src" or "dst" for each part of its elements
 	Not    bool
 	Bits   bool // any bit of Left that is also in Set's only value, rather than equality
 	Chance float64
@@ -203,7 +209,7 @@ func exactKey(key []Range) (string, bool) {
 // Merge joins what was read of one machine. Where nft lists iptables' own tables,
 // those that iptables-save gave are used: nft does not know their matches.
 func Merge(sets ...*RuleSet) *RuleSet {
-	out := &RuleSet{}
+	out := &RuleSet{filled: map[string]bool{}}
 	own := map[string]bool{}
 	for _, rs := range sets {
 		if rs == nil {
@@ -220,6 +226,7 @@ func Merge(sets ...*RuleSet) *RuleSet {
 			continue
 		}
 		out.Notes = append(out.Notes, rs.Notes...)
+		maps.Copy(out.filled, rs.filled)
 		for _, t := range rs.Tables {
 			if t.Backend != BackendNative || !own[t.Family+" "+t.Name] {
 				out.Tables = append(out.Tables, t)

@@ -99,6 +99,12 @@ func (c *call) expr(f fork, r *Rule, e *Expr) (matched []fork, missed []state) {
 			return f.split(e.Set.share(e.Left[0].Mod, e.Not))
 		}
 		return f.branch(c.w.matches(&f.p, c.table, e), r)
+	case ExprIPSet:
+		in := c.w.inIPSet(&f.p, e.SetRef, e.At, 0)
+		if e.Not {
+			in = in.not()
+		}
+		return f.branch(in, r)
 	case ExprUnknownMatch:
 		return f.branch(maybe, r)
 	case ExprChance:

@@ -31,12 +31,16 @@ func filtersOf(w *model.World) map[string]*nodeFilter {
 func readFilter(facts *model.NodeFacts) *nodeFilter {
 	f := &nodeFilter{facts: facts}
 	var sets []*netfilter.RuleSet
+	var ipsets map[string]*netfilter.IPSet
 	for _, d := range facts.Filters {
 		var rs *netfilter.RuleSet
 		var err error
-		if d.Tool == netfilter.BackendNative {
+		switch d.Tool {
+		case netfilter.BackendNative:
 			rs, err = netfilter.ParseNFT(d.Text)
-		} else {
+		case "ipset":
+			ipsets, err = netfilter.ParseIPSets(d.Text)
+		default:
 			rs, err = netfilter.ParseSave(d.Text, d.Family, d.Tool)
 		}
 		if err != nil {
@@ -51,6 +55,7 @@ func readFilter(facts *model.NodeFacts) *nodeFilter {
 		}
 	}
 	f.rules = netfilter.Merge(sets...)
+	f.rules.IPSets = ipsets
 	return f
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
@@ -48,8 +49,24 @@ func (r *reader) filters(ctx context.Context, host string) {
 	if missing["xtables-legacy-multi"] && r.legacyLoaded() {
 		r.gap("packet filter of the node (iptables-legacy)", errors.New("legacy tables are loaded and the node has no iptables-legacy"), "the package iptables on the node")
 	}
+	if slices.ContainsFunc(r.facts.Filters, func(d model.FilterDump) bool { return strings.Contains(d.Text, "--match-set") }) {
+		r.ipsets(ctx, h)
+	}
 	if len(r.facts.Filters) == 0 && len(r.facts.Gaps) > 0 {
 		r.facts.Filters = nil // nothing could be read: that is not the same as no rules
+	}
+}
+
+// ipsets reads what is in the IP sets that rules of iptables name.
+func (r *reader) ipsets(ctx context.Context, h hostFS) {
+	text, err := h.tool(ctx, "ipset", "save")
+	switch {
+	case errors.Is(err, errNoTool):
+		r.gap("packet filter of the node (contents of IP sets)", errors.New("the node has no ipset"), "the package ipset on the node")
+	case err != nil:
+		r.gap("packet filter of the node (contents of IP sets)", err, filterPermission(err))
+	default:
+		r.facts.Filters = append(r.facts.Filters, model.FilterDump{Tool: "ipset", Text: text})
 	}
 }
 
