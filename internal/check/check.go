@@ -89,6 +89,8 @@ type Finding struct {
 	Docs       string              `json:"docs,omitempty"` // where the semantic is from
 	Concerns   int                 `json:"concerns,omitempty"`
 	Gaps       []model.Gap         `json:"gaps,omitempty"` // what could not be read and would make it surer
+
+	traced bool // a connection was traced and stopped
 }
 
 // Check is one question about the cluster as a whole.

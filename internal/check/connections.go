@@ -85,7 +85,7 @@ func (c *connection) stopped(path *model.Path) *model.Step {
 // named makes the finding: in the words of the diagnosis that knows this line,
 // else in those of the step.
 func (p *Pass) named(e *expectation, b *blocked) Finding {
-	f := Finding{Group: e.group, Severity: e.severity, Hop: b.step.Hop, Subject: cmp.Or(b.step.Decided, b.step.At), Concerns: len(b.whats)}
+	f := Finding{Group: e.group, Severity: e.severity, Hop: b.step.Hop, Subject: cmp.Or(b.step.Decided, b.step.At), Concerns: len(b.whats), traced: true}
 	if d := p.diagnose(b); d != nil {
 		f.fill(d)
 	} else {

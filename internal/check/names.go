@@ -48,7 +48,7 @@ func (p *Pass) lookup(pod *model.Pod, host string) {
 		if d.Confidence < diagnose.Likely || d.Hop == model.HopPolicy || !aboutNames(d) {
 			continue
 		}
-		f := Finding{Group: DNS, Severity: Outage}
+		f := Finding{Group: DNS, Severity: Outage, traced: true}
 		f.fill(d)
 		p.Report(f)
 	}

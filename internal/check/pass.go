@@ -101,11 +101,31 @@ func (p *Pass) Report(f Finding) {
 		f.Fix = []diagnose.Command{}
 	}
 	for i := range p.findings {
-		if old := &p.findings[i]; old.Rule == f.Rule && old.Subject == f.Subject && old.Title == f.Title {
+		old := &p.findings[i]
+		if old.Rule != f.Rule || old.Subject != f.Subject {
+			continue
+		}
+		if f.traced && old.traced { // one line that stops connections of two kinds
+			old.add(&f)
+			return
+		}
+		if old.Title == f.Title {
 			return
 		}
 	}
 	p.findings = append(p.findings, f)
+}
+
+// add takes into a finding what another one about the same line saw.
+func (f *Finding) add(g *Finding) {
+	if g.Confidence > f.Confidence {
+		g.Evidence, *f = append(g.Evidence, f.Evidence...), *g
+		return
+	}
+	f.Severity = max(f.Severity, g.Severity)
+	if n := len(g.Evidence); n > 0 && !slices.ContainsFunc(f.Evidence, func(e diagnose.Evidence) bool { return e.Text == g.Evidence[n-1].Text }) {
+		f.Evidence = append(f.Evidence, g.Evidence[n-1])
+	}
 }
 
 // reported says that something was found already about an object.

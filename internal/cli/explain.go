@@ -7,10 +7,38 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/podpath/podpath/internal/check"
 	"github.com/podpath/podpath/internal/cni"
-	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/diagnose/rules"
+	"github.com/podpath/podpath/internal/model"
 )
+
+// page is what there is to say about one cause.
+type page struct {
+	id, title, doc, source string
+	hop                    model.Hop
+}
+
+// pages are those of the catalogue of diagnoses and of what 'check' asks, by id.
+func pages() []page {
+	var out []page
+	for _, r := range rules.All() {
+		out = append(out, page{id: r.ID, title: r.Title(), doc: r.Doc, hop: r.Hop})
+	}
+	for _, c := range check.All() {
+		out = append(out, page{id: c.ID, title: c.Title(), doc: c.Doc, hop: c.Hop, source: c.Source})
+	}
+	slices.SortFunc(out, func(a, b page) int { return strings.Compare(a.id, b.id) })
+	return out
+}
+
+func (p *page) text() string {
+	text := fmt.Sprintf("%s\n\nhop: %s\n", strings.TrimSpace(p.doc), p.hop)
+	if p.source != "" {
+		text += "source: " + p.source + "\n"
+	}
+	return text
+}
 
 func newExplain(s Streams) *cobra.Command {
 	return &cobra.Command{
@@ -18,33 +46,31 @@ func newExplain(s Streams) *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			var ids []string
-			for _, r := range rules.All() {
-				ids = append(ids, r.ID+"\t"+r.Title())
+			for _, p := range pages() {
+				ids = append(ids, p.id+"\t"+p.title)
 			}
 			ids = append(ids, "cni\tNetwork plugins")
 			return ids, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			all := rules.All()
-			slices.SortFunc(all, func(a, b diagnose.Rule) int { return strings.Compare(a.ID, b.ID) })
+			all := pages()
 			if len(args) == 0 {
-				for _, r := range all {
-					fmt.Fprintf(s.Out, "%-26s %s\n", r.ID, r.Title())
+				for _, p := range all {
+					fmt.Fprintf(s.Out, "%-26s %s\n", p.id, p.title)
 				}
-				fmt.Fprintf(s.Out, "\n%-26s %s\n", "cni", "Network plugins: how each is recognised, what it does, and what of it podpath follows")
-				return nil
+				_, err := fmt.Fprintf(s.Out, "\n%-26s %s\n", "cni", "Network plugins: how each is recognised, what it does, and what of it podpath follows")
+				return err
 			}
 			if args[0] == "cni" {
 				_, err := fmt.Fprint(s.Out, cni.Explain())
 				return err
 			}
-			for _, r := range all {
-				if r.ID == args[0] {
-					_, err := fmt.Fprintf(s.Out, "%s\n\nhop: %s\n", strings.TrimSpace(r.Doc), r.Hop)
-					return err
-				}
+			i := slices.IndexFunc(all, func(p page) bool { return p.id == args[0] })
+			if i < 0 {
+				return fmt.Errorf("no cause is called %q; 'podpath explain' lists them all", args[0])
 			}
-			return fmt.Errorf("no cause is called %q; 'podpath explain' lists them all", args[0])
+			_, err := fmt.Fprint(s.Out, all[i].text())
+			return err
 		},
 	}
 }
