@@ -4,11 +4,12 @@ package check
 // comes before what only sees its effects.
 func All() []*Check {
 	return []*Check{
-		&names, &requiredEndpoints, &betweenNodes,
+		&names, &requiredEndpoints, &betweenNodes, &insideNodes,
+		&corednsShape, &corefileLines, &nodeCondition, &agents, &nodeState, &webhookUnreachable, &apiService,
 		&serviceSelectsNothing, &serviceNoneReady, &serviceTargetPort, &serviceStaleEndpoints, &serviceExternalName, &ingressBackend,
 		&policySelectsNothing, &policyLocksOutDNS, &policyNotEnforced,
 		&rangesOverlap, &subnetRoom, &overlayRoom, &serviceRoom,
 		&natgwNoAddress, &snatPorts,
-		&retired,
+		&certificateDates, &deprecatedAPI, &kubeletSkew, &retired,
 	}
 }

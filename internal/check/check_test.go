@@ -19,11 +19,20 @@ var now = time.Date(2026, time.November, 21, 8, 0, 0, 0, time.UTC)
 // what is ahead.
 func healthy(cni, outbound string) *model.World {
 	w := tracetest.Cluster(cni, outbound)
-	for _, kind := range []string{"ingress", "deployment", "statefulset", "daemonset"} {
+	for _, kind := range []string{"ingress", "deployment", "statefulset", "daemonset", "webhook", "apiservice", "deprecatedapi"} {
 		w.Read[kind] = true
 	}
 	dns := w.Kube.Pods["pod/kube-system/dns"]
 	dns.Containers = []model.Container{{Name: "coredns", State: "running", Ports: []model.ContainerPort{{Port: 53, Protocol: "UDP"}, {Port: 53, Protocol: "TCP"}}}}
+	second := *dns
+	second.Name, second.Node, second.IPs = "dns2", "n1", addrs("10.50.1.222")
+	if len(w.Azure.Cluster.PodCIDRs) == 0 {
+		second.IPs = w.Kube.Pods["pod/a/server"].IPs // of the node's own subnet
+		delete(w.Kube.Pods, "pod/a/server")
+	}
+	w.Kube.Pods[second.Ref()] = &second
+	slice := w.Kube.EndpointSlices["endpointslice/kube-system/kube-dns-1"]
+	slice.Endpoints = append(slice.Endpoints, model.SliceEndpoint{Addresses: []string{second.IPs[0].String()}, Ready: true, Serving: true, Node: "n1", Target: second.Ref()})
 	return w
 }
 

@@ -93,15 +93,21 @@ func TestOnce(t *testing.T) {
 	}
 }
 
+// noDNS makes all pods of the cluster's DNS not ready.
+func noDNS(w *model.World) {
+	w.Kube.Pods["pod/kube-system/dns"].Ready, w.Kube.Pods["pod/kube-system/dns2"].Ready = false, false
+	w.Kube.EndpointSlices["endpointslice/kube-system/kube-dns-1"].Endpoints = nil
+}
+
 func TestNames(t *testing.T) {
 	try(t, "coredns-down",
 		example{"no pod is ready", func(w *model.World) {
-			w.Kube.Pods["pod/kube-system/dns"].Ready = false
-			w.Kube.EndpointSlices["endpointslice/kube-system/kube-dns-1"].Endpoints[0].Ready = false
+			noDNS(w)
 		}, []string{"deployment/kube-system/coredns likely"}},
 		example{"scaled to zero", func(w *model.World) {
+			noDNS(w)
 			delete(w.Kube.Pods, "pod/kube-system/dns")
-			w.Kube.EndpointSlices["endpointslice/kube-system/kube-dns-1"].Endpoints = nil
+			delete(w.Kube.Pods, "pod/kube-system/dns2")
 			w.Kube.Workloads = map[model.Ref]*model.Workload{"deployment/kube-system/coredns": {Ref: "deployment/kube-system/coredns", Selector: &model.Selector{MatchLabels: model.Labels{"app": "dns"}}}}
 		}, []string{"deployment/kube-system/coredns likely"}},
 	)

@@ -32,7 +32,9 @@ func shop(w *model.World) (*model.Service, *model.Pod) {
 }
 
 // withoutEndpoints takes a Service's endpoints away, as the controller does.
-func withoutEndpoints(w *model.World) { w.Kube.EndpointSlices["endpointslice/a/shop-x"].Endpoints = nil }
+func withoutEndpoints(w *model.World) {
+	w.Kube.EndpointSlices["endpointslice/a/shop-x"].Endpoints = nil
+}
 
 func TestServiceSelectsNothing(t *testing.T) {
 	renamed := func(w *model.World) *model.Service {

@@ -11,6 +11,7 @@ import (
 // where nothing can be said at all.
 func Check(ctx context.Context, o Options) (*check.Report, error) {
 	start := time.Now()
+	o.Control = true
 	w, err := World(ctx, o)
 	if err != nil {
 		return nil, err

@@ -39,6 +39,9 @@ type Options struct {
 	SkipProbe bool
 	Roots     string // PEM that is trusted beside what the pod trusts
 
+	Control  bool // of a whole cluster, read what surrounds the API server too
+	AllNodes bool // check: read the inside of every node
+
 	Timeout  time.Duration // of everything; 0: none but those of the single calls
 	Progress func(string)  // told what is being done; may be nil
 	Now      time.Time     // what the case is dated with

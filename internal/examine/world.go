@@ -25,7 +25,7 @@ func World(ctx context.Context, o Options) (*model.World, error) {
 	}
 	o.Progress("reading the cluster")
 	var w model.World
-	if _, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, Full: true}, &model.Question{}, &w); err != nil {
+	if _, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, Full: true, Control: o.Control}, &model.Question{}, &w); err != nil {
 		return nil, err
 	}
 	if o.SkipAzure {

@@ -48,6 +48,10 @@ type Kube struct {
 	ConfigMaps      map[Ref]map[string]string `json:"configMaps,omitempty"`      // only those whose keys matter to the network
 	PodCIDRs        []netip.Prefix            `json:"podCIDRs,omitempty"`        // networks that pods have their addresses from, as the user told
 	Events          []Event                   `json:"events,omitempty"`
+	Webhooks        []Webhook                 `json:"webhooks,omitempty"` // these four only where a whole cluster was read
+	APIServices     []APIService              `json:"apiServices,omitempty"`
+	Certificates    []Certificate             `json:"certificates,omitempty"`
+	Deprecated      []DeprecatedAPI           `json:"deprecated,omitempty"`
 }
 
 // Namespace is a namespace with what selects it.

@@ -89,7 +89,7 @@ func decodePool(x, p value) model.AgentPool {
 	}
 	return model.AgentPool{
 		MaxCount: most,
-		Name: x.get("name").str(), Type: p.get("type").str(), Mode: p.get("mode").str(),
+		Name:     x.get("name").str(), Type: p.get("type").str(), Mode: p.get("mode").str(),
 		Count: p.get("count").num(), VMSize: p.get("vmSize").str(),
 		SubnetID: p.get("vnetSubnetID").id(), PodSubnetID: p.get("podSubnetID").id(),
 		MaxPods: p.get("maxPods").num(), OSType: p.get("osType").str(),

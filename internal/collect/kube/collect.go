@@ -26,6 +26,7 @@ type Options struct {
 	Server      string        // URL of the API server, for messages
 	CallTimeout time.Duration // of one call; default 5 s
 	Full        bool          // read the whole cluster, however large
+	Control     bool          // read what surrounds the API server too: webhooks, aggregated APIs, deprecated versions that are in use
 }
 
 func (o Options) namespace(e model.Endpoint) string {
@@ -114,6 +115,11 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	if r.full {
 		work.Go(func() { around(ctx, r, ingresses, near, r.listIngresses, r.keepIngresses) })
 		work.Go(func() { around(ctx, r, statefulSets, near, r.listStatefulSets, r.keepStatefulSets) })
+	}
+	if o.Control {
+		work.Go(func() { r.webhooks(ctx) })
+		work.Go(func() { r.apiServices(ctx) })
+		work.Go(func() { r.deprecated(ctx) })
 	}
 	work.Go(func() { around(ctx, r, deployments, near, r.listDeployments, r.keepDeployments) })
 	work.Go(func() {

@@ -1,0 +1,122 @@
+package check
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var nodeState = Check{
+	ID: "node-state",
+	Doc: `The inside of a node shows that it runs short, or will not survive a restart
+
+Where the inside of nodes was read (check --all-nodes): tables of the kernel that are nearly full (tracked connections, neighbours), messages
+that say that they were, a clock that is off, a sysctl that a file sets otherwise at the next boot.
+
+Look-alikes: what stops a connection now is told by the diagnosis that names it. Counters since the boot say nothing about today.
+
+Mend what is named; on AKS sysctls belong into the node pool's custom node configuration, as nodes are replaced.
+`,
+	Group: Nodes, Hop: model.HopNodeKernel,
+	Source: "https://learn.microsoft.com/azure/aks/custom-node-configuration",
+	Covers: []string{"nk-conntrack-table-full", "nk-arp-table-overflow", "nk-clock-skew"},
+	Run: func(p *Pass) {
+		for _, name := range sortedNames(p.World.Nodes) {
+			facts := p.World.Nodes[name]
+			for _, f := range []func(*model.NodeFacts) *Finding{tracked, neighbours, clock, unkept} {
+				if found := f(facts); found != nil {
+					found.Subject = model.NewRef("node", name)
+					p.Report(*found)
+				}
+			}
+		}
+	},
+}
+
+// nodeEvidence is a fact that was read inside a node.
+func nodeEvidence(f *model.NodeFacts, text string) []diagnose.Evidence {
+	return []diagnose.Evidence{{Text: text, Refs: []model.Ref{model.NewRef("node", f.Node)}, Source: "node"}}
+}
+
+// nearly is the share of a table, in percent, from which it is called nearly full.
+const nearly = 80
+
+func tracked(f *model.NodeFacts) *Finding {
+	have, err1 := strconv.Atoi(f.Sysctls["net.netfilter.nf_conntrack_count"])
+	most, err2 := strconv.Atoi(f.Sysctls["net.netfilter.nf_conntrack_max"])
+	if err1 != nil || err2 != nil || most <= 0 || have*100 < most*nearly {
+		return nil
+	}
+	found := &Finding{
+		Severity: Risk, Title: fmt.Sprintf("Node %s tracks %d of at most %d connections", f.Node, have, most), Summary: "When the table is full, packets of new connections are dropped.",
+		Evidence: nodeEvidence(f, fmt.Sprintf("nf_conntrack_count %d, nf_conntrack_max %d", have, most)), Fix: []diagnose.Command{{Text: "Raise net.netfilter.nf_conntrack_max, and find what leaks connections"}},
+		Confidence: diagnose.Possible,
+	}
+	if have*100 >= most*98 {
+		found.Severity, found.Confidence = Broken, diagnose.Likely
+	}
+	return found
+}
+
+func neighbours(f *model.NodeFacts) *Finding {
+	most, err := strconv.Atoi(f.Sysctls["net.ipv4.neigh.default.gc_thresh3"])
+	full := err == nil && most > 0 && len(f.Neighbours)*100 >= most*nearly
+	said := lastSaying(f, "neighbor table overflow", "neighbour table overflow")
+	if !full && said == "" {
+		return nil
+	}
+	text := fmt.Sprintf("%d entries, gc_thresh3 %d", len(f.Neighbours), most)
+	if said != "" {
+		text = "the kernel said: " + said
+	}
+	return &Finding{
+		Severity: Risk, Confidence: diagnose.Possible, Title: fmt.Sprintf("The neighbour table of node %s is, or was, full", f.Node),
+		Summary:  "Addresses that find no room are not reached.",
+		Evidence: nodeEvidence(f, text), Fix: []diagnose.Command{{Text: "Raise net.ipv4.neigh.default.gc_thresh3 (and 1 and 2 with it)"}},
+	}
+}
+
+// lastSaying is the last kernel message that holds one of the words.
+func lastSaying(f *model.NodeFacts, words ...string) string {
+	for i := len(f.Kernel) - 1; i >= 0; i-- {
+		for _, w := range words {
+			if strings.Contains(strings.ToLower(f.Kernel[i]), w) {
+				return f.Kernel[i]
+			}
+		}
+	}
+	return ""
+}
+
+// off is from when on a clock is off: certificates and tokens allow for less.
+const off = time.Minute
+
+func clock(f *model.NodeFacts) *Finding {
+	if f.Clock.Abs() < off {
+		return nil
+	}
+	return &Finding{
+		Severity: Broken, Hop: model.HopNodeResource, Title: fmt.Sprintf("The clock of node %s is off by %s", f.Node, f.Clock.Abs().Round(time.Second)),
+		Summary:  "Certificates and tokens look expired, or not valid yet, to whatever runs there.",
+		Evidence: nodeEvidence(f, fmt.Sprintf("node clock minus this machine's: %s", f.Clock.Round(time.Second))),
+		Fix:      []diagnose.Command{{Text: "See whether its time service runs and reaches its source: chronyc tracking"}},
+	}
+}
+
+// unkept finds a sysctl that pods depend on and that a file sets otherwise at boot.
+func unkept(f *model.NodeFacts) *Finding {
+	const key = "net.ipv4.ip_forward"
+	file, set := f.Persisted[key]
+	if !set || file.Value == f.Sysctls[key] || f.Sysctls[key] != "1" {
+		return nil
+	}
+	return &Finding{
+		Severity: Risk, Title: fmt.Sprintf("Node %s stops forwarding at its next boot: %s sets %s to %s", f.Node, file.File, key, file.Value),
+		Evidence: nodeEvidence(f, fmt.Sprintf("%s is 1 now, and %s = %s in %s", key, key, file.Value, file.File)), Fix: []diagnose.Command{{Text: "Take the line out of " + file.File}},
+		Confidence: diagnose.Possible,
+	}
+}
