@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -95,16 +96,26 @@ func (p *Pass) named(e *expectation, b *blocked) Finding {
 	}
 	total := e.count()
 	f.Evidence = append(f.Evidence, diagnose.Evidence{Text: fmt.Sprintf("it stops %d of the %d %s: %s", len(b.whats), total, e.noun, all(b.whats)), Source: "trace"})
+	share := fmt.Sprintf("%d of the %d %s", len(b.whats), total, e.noun)
 	if len(b.whats) == total {
-		f.Title += fmt.Sprintf(" (all %d %s)", total, e.noun)
+		share = fmt.Sprintf("all %d %s", total, e.noun)
+	}
+	if oneFlow.MatchString(f.Title) {
+		f.Title = oneFlow.ReplaceAllLiteralString(f.Title, "the way to "+share)
 	} else {
-		f.Title += fmt.Sprintf(" (%d of the %d %s)", len(b.whats), total, e.noun)
+		f.Title += " (" + share + ")"
+	}
+	if f.Hop == model.HopKubeProxy {
+		f.Severity = min(f.Severity, Broken) // some Services, not all that the node does
 	}
 	if !b.required {
 		f.Severity, f.Confidence = Notice, diagnose.Possible
 	}
 	return f
 }
+
+// oneFlow is how a diagnosis writes the one packet that it was asked about.
+var oneFlow = regexp.MustCompile(`\b(tcp|udp) \S+ → \S+`)
 
 func (e *expectation) count() int {
 	var seen []string

@@ -28,7 +28,7 @@ Mend it as the diagnosis says.
 			return
 		}
 		services := p.sampledServices()
-		e := expectation{group: Nodes, severity: Outage, noun: "nodes that were entered"}
+		e := expectation{group: Nodes, severity: Outage, noun: "connections that were followed inside the nodes"}
 		for _, name := range sortedNames(p.World.Nodes) {
 			if pod := p.podOn(name); pod != nil {
 				e.list = append(e.list, p.fromInside(name, pod, services)...)
@@ -79,8 +79,12 @@ var anywhere = netip.AddrFrom4([4]byte{198, 51, 100, 1})
 func (p *Pass) fromInside(node string, pod *model.Pod, services []*model.Service) []connection {
 	from := pod.Namespace + "/" + pod.Name
 	make := func(dst netip.Addr, to model.Ref, protocol string, port uint16, word string) connection {
+		what := word
+		if to.Kind() == "service" {
+			what = string(to)
+		}
 		return connection{
-			flow: model.Flow{From: pod.Ref(), Src: pod.IPs[0], Dst: dst, To: to, Protocol: protocol, DstPort: port}, from: from, to: word, what: node, hops: kernel,
+			flow: model.Flow{From: pod.Ref(), Src: pod.IPs[0], Dst: dst, To: to, Protocol: protocol, DstPort: port}, from: from, to: word, what: node + " to " + what, hops: kernel,
 		}
 	}
 	out := []connection{make(anywhere, "", "tcp", 443, anywhere.String()+":443")}

@@ -50,6 +50,9 @@ func (p *Pass) lookup(pod *model.Pod, host string) {
 		}
 		f := Finding{Group: DNS, Severity: Outage, traced: true}
 		f.fill(d)
+		if slices.Contains(kernel, d.Hop) {
+			f.Group = Nodes // it stops more than lookups
+		}
 		p.Report(f)
 	}
 }

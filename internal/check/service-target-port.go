@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,8 +35,12 @@ Mend the Service's targetPort, or the container's ports.
 			}
 			pods := p.selected(s)
 			for i := range s.Ports {
-				if len(pods) > 0 && lacks(pods, &s.Ports[i]) {
+				switch {
+				case len(pods) == 0:
+				case lacks(pods, &s.Ports[i]):
 					p.Report(targetFinding(s, &s.Ports[i], pods))
+				default:
+					p.unspoken(s, &s.Ports[i], pods)
 				}
 			}
 		}
@@ -85,6 +90,54 @@ func lacks(pods []*model.Pod, port *model.ServicePort) bool {
 		}
 	}
 	return true
+}
+
+// portWord is a port as arguments and variables write it: "--listen=:8080", "http://0.0.0.0:8080", PORT "8080".
+var portWord = regexp.MustCompile(`(?:^|[:=])([1-9][0-9]{1,4})(?:[/?]|$)`)
+
+// spoken are the ports that the arguments and variables of a pod's containers speak of.
+func spoken(pod *model.Pod) []string {
+	var out []string
+	add := func(text string) {
+		for _, m := range portWord.FindAllStringSubmatch(text, -1) {
+			if !slices.Contains(out, m[1]) {
+				out = append(out, m[1])
+			}
+		}
+	}
+	for i := range pod.Containers {
+		c := &pod.Containers[i]
+		if !policy.Serves(c) || c.Kind == "ephemeral" {
+			continue
+		}
+		for _, word := range c.Command {
+			add(word)
+		}
+		for name, value := range c.Env {
+			if strings.HasSuffix(strings.ToUpper(name), "PORT") && !strings.Contains(strings.ToUpper(name), "SERVICE") {
+				add(value)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// unspoken tells of pods that declare no port at all, and whose arguments speak
+// of other ports than the one that they are sent to: a hint, no more.
+func (p *Pass) unspoken(s *model.Service, port *model.ServicePort, pods []*model.Pod) {
+	if _, err := strconv.Atoi(port.TargetPort); err != nil {
+		return
+	}
+	for _, pod := range pods {
+		if list := spoken(pod); declared(pod) != "none" || len(list) == 0 || slices.Contains(list, port.TargetPort) {
+			return
+		}
+	}
+	f := targetFinding(s, port, pods)
+	f.Confidence = diagnose.Possible
+	f.Title = fmt.Sprintf("Service %s/%s sends port %d to %s, and its pods' arguments speak of %s", s.Namespace, s.Name, port.Port, port.TargetPort, some(spoken(pods[0])))
+	p.Report(f)
 }
 
 // declared are a pod's ports, as people write them.

@@ -135,6 +135,21 @@ func TestServiceTargetPort(t *testing.T) {
 			other.Containers = []model.Container{{Name: "shop", Ports: []model.ContainerPort{{Port: 9090, Protocol: "TCP"}}}}
 			w.Kube.Pods[other.Ref()] = &other
 		}, nil},
+		example{"arguments speak of another number", func(w *model.World) {
+			to("9090")(w)
+			c := &w.Kube.Pods["pod/a/shop-1"].Containers[0]
+			c.Ports, c.Command = nil, []string{"serve", "--listen=0.0.0.0:8080", "--timeout=30s"}
+		}, []string{"service/a/shop possible"}},
+		example{"arguments speak of it too", func(w *model.World) {
+			to("9090")(w)
+			c := &w.Kube.Pods["pod/a/shop-1"].Containers[0]
+			c.Ports, c.Command, c.Env = nil, []string{"serve", "http://:8080"}, map[string]string{"ADMIN_PORT": "9090"}
+		}, nil},
+		example{"arguments say nothing", func(w *model.World) {
+			to("9090")(w)
+			c := &w.Kube.Pods["pod/a/shop-1"].Containers[0]
+			c.Ports, c.Command = nil, []string{"serve", "v1.30"}
+		}, nil},
 		example{"headless", func(w *model.World) {
 			to("9090")(w)
 			w.Kube.Services["service/a/shop"].Headless = true

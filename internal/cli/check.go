@@ -31,8 +31,10 @@ func newCheck(s Streams) *cobra.Command {
 			"policies that select nothing or lock pods out of DNS, nodes and their agents, address space, source ports,\n" +
 			"and what is retired. One line a finding, the most severe first; -o wide shows evidence and remedies.\n\n" +
 			"Exit code: 0 nothing is likely wrong, 1 something is, 2 nothing was found but not everything could be checked,\n" +
-			"3 podpath could not do its work.\n\npodpath reads; it creates nothing and changes nothing.",
-		Example: "  podpath check\n  podpath check -o wide\n  podpath check -o json --no-azure\n  podpath check --snapshot case.podpath",
+			"3 podpath could not do its work.\n\n" +
+			"podpath reads; it changes nothing of yours. With --all-nodes it creates a short-lived pod on each node, 16 at a time,\n" +
+			"labelled app.kubernetes.io/managed-by=podpath; without, it creates nothing.",
+		Example: "  podpath check\n  podpath check -o wide\n  podpath check -o json --no-azure\n  podpath check --all-nodes --node-reader basic\n  podpath check --snapshot case.podpath",
 		Args:    cobra.NoArgs,
 	}
 	f.register(c)
@@ -66,6 +68,8 @@ func (f *checkFlags) register(c *cobra.Command) {
 	fl.StringVarP(&f.output, "output", "o", "", "output format: "+strings.Join(report.CheckFormats, ", "))
 	fl.StringVar(&f.color, "color", "auto", "auto, always or never; NO_COLOR is obeyed")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on a terminal")
+	fl.BoolVar(&f.opts.AllNodes, "all-nodes", false, "read the inside of every node too: sysctls, routes, packet filter, kernel messages; takes a pod on each, whose time --timeout does not limit")
+	f.nodeFlags(fl)
 	f.azureFlags(fl)
 	fixed(c, "output", report.CheckFormats...)
 	fixed(c, "color", "auto", "always", "never")
@@ -74,6 +78,9 @@ func (f *checkFlags) register(c *cobra.Command) {
 // report comes from a snapshot or a cluster.
 func (f *checkFlags) report(ctx context.Context, s Streams) (*check.Report, error) {
 	f.opts.Now = time.Now().UTC()
+	if err := f.checkReader(); err != nil {
+		return nil, err
+	}
 	if f.snapshot != "" {
 		c, err := loadCase(f.snapshot, s.In)
 		if err != nil {

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs podpath as a process of its own: testdata/script/*.txtar.
-// $CASES holds the snapshots of testdata; live.yaml leads to an API server.
+// $CASES holds the snapshots of testdata, $EXAMPLES those of docs; live.yaml leads to an API server.
 func TestScripts(t *testing.T) {
 	here, err := filepath.Abs(".")
 	if err != nil {
@@ -31,16 +31,22 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkSchema, err := validator.NewCompiler().Compile(filepath.Join(here, "..", "..", "docs", "schema", "check.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("CASES", filepath.Join(here, "testdata"))
+			e.Setenv("EXAMPLES", filepath.Join(here, "..", "..", "docs", "examples"))
 			return live(e)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"valid": func(ts *testscript.TestScript, _ bool, args []string) { valid(ts, schema, args[0]) },
-			"fits":  fits,
+			"exits":      exits,
+			"valid":      func(ts *testscript.TestScript, _ bool, args []string) { valid(ts, schema, args[0]) },
+			"validcheck": func(ts *testscript.TestScript, _ bool, args []string) { valid(ts, checkSchema, args[0]) },
+			"fits":       fits,
 		},
 	})
 }

@@ -20,6 +20,11 @@ var documents = map[string]string{
 	"/api/v1/pods":                       `{"kind":"PodList","apiVersion":"v1","items":[{` + pod + `}]}`,
 	"/api/v1/namespaces/shop/pods":       `{"kind":"PodList","apiVersion":"v1","items":[{` + pod + `}]}`,
 	"/api/v1/namespaces/shop/pods/web-0": `{"kind":"Pod","apiVersion":"v1",` + pod + `}`,
+	"/api/v1/services": `{"kind":"ServiceList","apiVersion":"v1","items":[
+		{"metadata":{"namespace":"shop","name":"web"},"spec":{"type":"ClusterIP","clusterIP":"10.0.0.9","clusterIPs":["10.0.0.9"],"selector":{"app":"web"},"ports":[{"port":80,"targetPort":8080,"protocol":"TCP"}]}},
+		{"metadata":{"namespace":"shop","name":"api"},"spec":{"type":"ClusterIP","clusterIP":"10.0.0.8","clusterIPs":["10.0.0.8"],"selector":{"app":"api"},"ports":[{"port":80,"targetPort":8080,"protocol":"TCP"}]}}]}`,
+	"/apis/discovery.k8s.io/v1/endpointslices": `{"kind":"EndpointSliceList","apiVersion":"discovery.k8s.io/v1","items":[
+		{"metadata":{"namespace":"shop","name":"web-x","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4","ports":[{"port":8080,"protocol":"TCP"}],"endpoints":[{"addresses":["10.244.0.9"],"conditions":{"ready":true}}]}]}`,
 	"/apis/networking.k8s.io/v1/networkpolicies": `{"kind":"NetworkPolicyList","apiVersion":"networking.k8s.io/v1","items":[
 		{"metadata":{"namespace":"shop","name":"deny-all"},"spec":{"podSelector":{},"policyTypes":["Egress"]}}]}`,
 }

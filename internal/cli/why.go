@@ -109,12 +109,6 @@ func newAsking() *asking {
 func (a *asking) register(c *cobra.Command) {
 	fl := c.Flags()
 	a.kube.AddFlags(fl)
-	env := func(name, def string) string {
-		if v := os.Getenv(name); v != "" {
-			return v
-		}
-		return def
-	}
 	var places []string
 	if v := os.Getenv("PODPATH_VANTAGE"); v != "" {
 		places = strings.Split(v, ",")
@@ -124,13 +118,35 @@ func (a *asking) register(c *cobra.Command) {
 	fl.BoolVar(&a.noProbe, "no-probe", false, "send no probe and create nothing: judge by configuration alone")
 	p := &a.opts.Probe
 	fl.StringVar(&p.Via, "probe-via", vantage.ViaAuto, "how to enter the pod: auto (ephemeral, then twin, then exec), ephemeral, twin, exec, none")
-	fl.StringVar(&p.Image, "probe-image", env("PODPATH_PROBE_IMAGE", vantage.DefaultImage), "image of the probe; mirror it into your registry for clusters without internet (env PODPATH_PROBE_IMAGE)")
-	fl.StringVar(&p.ProbeNamespace, "probe-namespace", env("PODPATH_PROBE_NAMESPACE", vantage.DefaultNamespace), "namespace for the probe's pods in the nodes' network (env PODPATH_PROBE_NAMESPACE)")
-	fl.StringVar(&p.NodeReader, "node-reader", env("PODPATH_NODE_READER", vantage.ReaderFull), "what to read inside nodes on the way: full (packet filter, files and kernel messages too: NET_ADMIN, NET_RAW, SYSLOG, read-only /usr and /etc), basic (no privilege), none (env PODPATH_NODE_READER)")
+	a.nodeFlags(fl)
 	fl.DurationVar(&p.EphemeralTTL, "probe-ttl", vantage.DefaultEphemeralTTL, "how long the idle probe process stays in the pod, to be used again")
 	fl.StringVar(&a.caFile, "ca-file", "", "PEM file of certificate authorities that the application trusts beside its own bundle")
 	a.azureFlags(fl)
 	fl.BoolVarP(&a.quiet, "quiet", "q", false, "no progress on a terminal")
+}
+
+// nodeFlags are those that say how a node is entered.
+func (a *asking) nodeFlags(fl *pflag.FlagSet) {
+	p := &a.opts.Probe
+	fl.StringVar(&p.Image, "probe-image", fromEnv("PODPATH_PROBE_IMAGE", vantage.DefaultImage), "image of the probe; mirror it into your registry for clusters without internet (env PODPATH_PROBE_IMAGE)")
+	fl.StringVar(&p.ProbeNamespace, "probe-namespace", fromEnv("PODPATH_PROBE_NAMESPACE", vantage.DefaultNamespace), "namespace for the probe's pods in the nodes' network (env PODPATH_PROBE_NAMESPACE)")
+	fl.StringVar(&p.NodeReader, "node-reader", fromEnv("PODPATH_NODE_READER", vantage.ReaderFull), "what to read inside nodes on the way: full (packet filter, files and kernel messages too: NET_ADMIN, NET_RAW, SYSLOG, read-only /usr and /etc), basic (no privilege), none (env PODPATH_NODE_READER)")
+}
+
+// fromEnv is a variable of the environment, or a default.
+func fromEnv(name, def string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return def
+}
+
+// checkReader refuses a reader that there is not.
+func (a *asking) checkReader() error {
+	if !slices.Contains([]string{vantage.ReaderFull, vantage.ReaderBasic, vantage.ReaderNone}, a.opts.Probe.NodeReader) {
+		return fmt.Errorf("--node-reader %q is none of full, basic, none", a.opts.Probe.NodeReader)
+	}
+	return nil
 }
 
 // azureFlags are those that say where Azure is, and for how long all may take.
@@ -162,8 +178,8 @@ func (a *asking) prepare() error {
 	if !slices.Contains([]string{vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone}, a.opts.Probe.Via) {
 		return fmt.Errorf("--probe-via %q is none of auto, ephemeral, twin, exec, none", a.opts.Probe.Via)
 	}
-	if !slices.Contains([]string{vantage.ReaderFull, vantage.ReaderBasic, vantage.ReaderNone}, a.opts.Probe.NodeReader) {
-		return fmt.Errorf("--node-reader %q is none of full, basic, none", a.opts.Probe.NodeReader)
+	if err := a.checkReader(); err != nil {
+		return err
 	}
 	if a.opts.Timeout < 0 {
 		return fmt.Errorf("--timeout %s is less than nothing; 0 is no limit", a.opts.Timeout)

@@ -2,7 +2,7 @@ package examine
 
 import (
 	"context"
-	"maps"
+	"sync"
 
 	"github.com/podpath/podpath/internal/collect/azure"
 	"github.com/podpath/podpath/internal/collect/kube"
@@ -23,22 +23,35 @@ func World(ctx context.Context, o Options) (*model.World, error) {
 	if err := login(ctx, o.Config, o.Kube, o.Progress); err != nil {
 		return nil, err
 	}
-	o.Progress("reading the cluster")
-	var w model.World
-	if _, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, Full: true, Control: o.Control}, &model.Question{}, &w); err != nil {
+	o.Progress("reading the cluster and Azure")
+	var w, az model.World
+	var work sync.WaitGroup
+	// Azure is found from the nodes: once they are known, both sides are read at once.
+	beside := !o.SkipAzure && kube.Nodes(ctx, o.Kube, kube.Options{Server: o.Config.Host}, &az) == nil
+	if beside {
+		work.Go(func() { azure.Collect(ctx, o.Azure, &az) })
+	}
+	_, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, Full: true, Control: o.Control}, &model.Question{}, &w)
+	work.Wait()
+	if err != nil {
 		return nil, err
 	}
 	if o.SkipAzure {
 		return &w, nil
 	}
-	o.Progress("reading Azure")
-	az := model.World{Kube: w.Kube}
-	azure.Collect(ctx, o.Azure, &az)
+	if !beside {
+		az = model.World{Kube: w.Kube}
+		azure.Collect(ctx, o.Azure, &az)
+	}
 	w.Azure = az.Azure
 	w.Gaps = append(w.Gaps, az.Gaps...)
 	if w.Read == nil {
 		w.Read = map[string]bool{}
 	}
-	maps.Copy(w.Read, az.Read)
+	for kind, whole := range az.Read {
+		if _, known := w.Read[kind]; !known {
+			w.Read[kind] = whole
+		}
+	}
 	return &w, nil
 }

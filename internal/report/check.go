@@ -100,7 +100,7 @@ func (p *printer) checkHead(r *check.Report) {
 	text, style := "nothing is wrong", "pass"
 	switch r.Works {
 	case "false":
-		text, style = counted(len(r.Causes), "finding is likely", "findings are likely"), "drop"
+		text, style = counted(len(r.Causes), "thing is likely wrong", "things are likely wrong"), "drop"
 	case "unknown":
 		text, style = "nothing was found, but not everything could be checked", "unknown"
 	}
@@ -144,13 +144,23 @@ func (p *printer) finding(f *check.Finding) {
 	mark, style := p.mark(f)
 	lead := fmt.Sprintf("  %s %s ", p.paint(style, mark), p.paint(style, pad(word(f), 7)))
 	text := model.Printable(f.Title)
-	if subject := model.Printable(string(f.Subject)); !strings.Contains(strings.ToLower(text), strings.ToLower(strings.TrimPrefix(subject, f.Subject.Kind()+"/"))) {
-		text += p.paint("dim", p.glyph("  → ", "  -> ")+subject)
+	if !names(text, f.Subject) {
+		text += p.paint("dim", p.glyph("  → ", "  -> ")+model.Printable(string(f.Subject)))
 	}
 	p.line(lead, text)
 	if p.o.Wide {
 		p.details(f)
 	}
+}
+
+// names says that a sentence names an object already.
+func names(text string, ref model.Ref) bool {
+	for _, part := range ref.Parts() {
+		if !strings.Contains(strings.ToLower(text), strings.ToLower(model.Printable(part))) {
+			return false
+		}
+	}
+	return len(ref.Parts()) > 0
 }
 
 func (p *printer) mark(f *check.Finding) (string, string) {

@@ -160,10 +160,15 @@ func (s *session) farNode(ctx context.Context, name string) {
 		return
 	}
 	e, facts, err := s.enterAndRead(ctx, name)
-	if err != nil {
-		if !s.unwanted(ctx) {
-			s.gap(s.failedRun(ctx, what, ref, e.reader, err))
-		}
+	var launch *launchError
+	switch {
+	case err != nil && s.unwanted(ctx):
+		return
+	case errors.As(err, &launch):
+		s.gap(s.explain(what, ref, launch.error, "create pods in namespace "+s.req.ProbeNamespace+" with hostNetwork"))
+		return
+	case err != nil:
+		s.gap(s.failedRun(ctx, what, ref, e.reader, err))
 		return
 	}
 	s.mu.Lock()

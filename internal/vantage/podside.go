@@ -396,7 +396,7 @@ func (s *session) create(ctx context.Context, p *corev1.Pod) (*corev1.Pod, error
 		return nil, err
 	}
 	s.mu.Lock()
-	s.created = append(s.created, created{made.Namespace, made.Name})
+	s.created = append(s.created, created{made.Namespace, made.Name, made.Spec.NodeName})
 	s.mu.Unlock()
 	return made, nil
 }

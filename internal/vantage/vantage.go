@@ -151,7 +151,7 @@ type session struct {
 }
 
 // created is an object to remove.
-type created struct{ namespace, name string }
+type created struct{ namespace, name, node string }
 
 func newSession(c Clients, req Request) *session {
 	req.defaults()

@@ -149,6 +149,13 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	return found.who(w), ctx.Err()
 }
 
+// Nodes reads the nodes alone, for whoever needs no more to begin with.
+func Nodes(ctx context.Context, cs kubernetes.Interface, o Options, w *model.World) error {
+	r := newReader(cs, w, o)
+	_, err := paged(ctx, r, "", metav1.ListOptions{}, false, r.listNodes, r.keepNodes)
+	return err
+}
+
 // hidden says that something may exist that was not readable.
 func hidden(w *model.World) string {
 	if w.Read["pod"] && w.Read["node"] {

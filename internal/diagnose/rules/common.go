@@ -47,7 +47,10 @@ func from(p *diagnose.Pass) string {
 
 // flowText is "tcp 10.244.0.7 → 198.51.100.10:443" of the packet at a step.
 func flowText(f model.Flow) string {
-	if f.DstPort == 0 {
+	switch {
+	case !f.Dst.IsValid(): // a name of which no address is known
+		return fmt.Sprintf("%s %s → %s:%d", f.Protocol, f.Src, firstOf(f.Host, "the-internet"), f.DstPort)
+	case f.DstPort == 0:
 		return fmt.Sprintf("%s %s → %s", f.Protocol, f.Src, f.Dst)
 	}
 	return fmt.Sprintf("%s %s → %s", f.Protocol, f.Src, netip.AddrPortFrom(f.Dst, f.DstPort))
