@@ -247,6 +247,7 @@ func newWhy(s Streams) *cobra.Command {
 		color   string
 		file    string
 		saveTo  string
+		many    string
 		command = &cobra.Command{
 			Use:   "why FROM TO",
 			Short: "Why can FROM not reach TO, or which way does it go",
@@ -255,9 +256,12 @@ func newWhy(s Streams) *cobra.Command {
 				"Exit code: 0 it works, 1 a cause was found, 2 it fails and no cause could be proven, 3 podpath could not do its work.\n\n" +
 				"podpath reads; it changes nothing of yours. To probe, it adds one ephemeral container to the pod (which stays\n" +
 				"listed there, its process ends by itself) and creates short-lived pods labelled app.kubernetes.io/managed-by=podpath.\n" +
-				"--no-probe creates nothing.",
+				"--no-probe creates nothing.\n\n" +
+				"-f FILE asks about many connections at once: a list of {from, to, protocol, host, address} in YAML or JSON. One\n" +
+				"reading of the cluster answers all of them, by configuration alone: 0 all pass, 1 one does not, 2 of one it is not known.",
 			Example: "  podpath why shop/deploy/checkout https://api.example.com\n  podpath why pod/web-0 -n shop db.example.com:5432 -o json\n" +
-				"  podpath why node/aks-np1-vmss000000 mcr.microsoft.com:443\n  podpath why --snapshot case.podpath",
+				"  podpath why node/aks-np1-vmss000000 mcr.microsoft.com:443\n  podpath why --snapshot case.podpath\n" +
+				"  podpath why -f connections.yaml -o json",
 			Args: cobra.MaximumNArgs(4), ValidArgsFunction: cobra.NoFileCompletions,
 		}
 	)
@@ -266,12 +270,19 @@ func newWhy(s Streams) *cobra.Command {
 	command.Flags().StringVarP(&output, "output", "o", "", "output format: "+strings.Join(report.Formats, ", "))
 	command.Flags().StringVar(&color, "color", "auto", "auto, always or never; NO_COLOR is obeyed")
 	command.Flags().StringVar(&file, "snapshot", "", "diagnose a case that 'podpath snapshot save' wrote; nothing is contacted")
+	command.Flags().StringVarP(&many, "filename", "f", "", "file of connections to follow by configuration, or - for standard input")
 	command.Flags().StringVar(&saveTo, "save", "", "also write the case as a snapshot to this file")
 	fixed(command, "output", report.Formats...)
 	fixed(command, "color", "auto", "always", "never")
 	fixed(command, "protocol", "tcp", "udp")
 	fixed(command, "probe-via", vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone)
 	command.RunE = func(c *cobra.Command, args []string) error {
+		if many != "" {
+			if len(args) > 0 || file != "" || saveTo != "" {
+				return errors.New("-f holds its own questions: leave FROM and TO, --snapshot and --save out")
+			}
+			return whyFlows(c.Context(), many, output, a, s)
+		}
 		if err := report.CheckFormat(output); err != nil {
 			return err
 		}

@@ -43,22 +43,37 @@ const maxBackends = 16
 // A Service is followed to each of its endpoints, and the worst way is returned,
 // because that is the one somebody will complain about.
 func (x *Index) Run(f model.Flow) model.Path {
+	paths, backends := x.ways(f)
+	if len(paths) == 1 {
+		return paths[0]
+	}
+	return worst(paths, backends)
+}
+
+// Ways predicts every way that one flow may take: one for each endpoint of a
+// Service (up to a bound), in the order of their addresses; else the only one.
+func (x *Index) Ways(f model.Flow) []model.Path {
+	paths, _ := x.ways(f)
+	return paths
+}
+
+func (x *Index) ways(f model.Flow) ([]model.Path, *backends) {
 	f = x.normal(f)
 	org := x.origin(f)
 	f.Src, f.From = org.addr, org.ref
 	svc, at := x.serviceAt(f, org)
 	if svc == nil {
-		return x.follow(f, org, nil, nil)
+		return []model.Path{x.follow(f, org, nil, nil)}, nil
 	}
 	backends := x.backends(svc, f, org, at)
 	if len(backends.list) == 0 {
-		return x.follow(f, org, backends, nil)
+		return []model.Path{x.follow(f, org, backends, nil)}, backends
 	}
 	var paths []model.Path
 	for i := range min(len(backends.list), maxBackends) {
 		paths = append(paths, x.follow(f, org, backends, &backends.list[i]))
 	}
-	return worst(paths, backends)
+	return paths, backends
 }
 
 func (x *Index) normal(f model.Flow) model.Flow {

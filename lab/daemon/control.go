@@ -48,6 +48,13 @@ func (c *Client) Unserve(ctx context.Context, handle string) error {
 	return c.call(ctx, http.MethodPost, "/unserve", serveAnswer{handle}, &struct{}{})
 }
 
+// Enforced is what the policy engine has applied on every node: resource versions
+// of namespaces, pods and policies, as enforcer.Applied names them.
+func (c *Client) Enforced(ctx context.Context) (map[string]string, error) {
+	var applied map[string]string
+	return applied, c.call(ctx, http.MethodGet, "/enforced", nil, &applied)
+}
+
 type serveRequest struct {
 	Host string         `json:"host"`
 	Spec map[string]any `json:"spec"`
@@ -87,6 +94,10 @@ func (d *daemon) control() http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, d.status(), nil)
 	})
+	mux.HandleFunc("GET /enforced", func(w http.ResponseWriter, _ *http.Request) {
+		applied, err := d.enforced()
+		reply(w, applied, err)
+	})
 	mux.HandleFunc("POST /serve", func(w http.ResponseWriter, r *http.Request) {
 		var request serveRequest
 		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
@@ -105,6 +116,16 @@ func (d *daemon) control() http.Handler {
 		reply(w, struct{}{}, err)
 	})
 	return mux
+}
+
+func (d *daemon) enforced() (map[string]string, error) {
+	d.mu.Lock()
+	e := d.enforcer
+	d.mu.Unlock()
+	if e == nil {
+		return nil, fmt.Errorf("lab %s enforces no policies: it takes topology policy: enforced", d.home.Lab)
+	}
+	return e.Applied(), nil
 }
 
 func reply(w http.ResponseWriter, answer any, err error) {

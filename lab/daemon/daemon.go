@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/podpath/podpath/lab/cluster"
+	"github.com/podpath/podpath/lab/enforcer"
 	"github.com/podpath/podpath/lab/home"
 	"github.com/podpath/podpath/lab/netns"
 	"github.com/podpath/podpath/lab/pki"
@@ -30,10 +31,11 @@ type daemon struct {
 	board board
 	world *world
 
-	mu      sync.Mutex
-	cluster *cluster.Cluster
-	changes map[string]func() // handle → how to take a change of a host back
-	handles int
+	mu       sync.Mutex
+	cluster  *cluster.Cluster
+	enforcer *enforcer.Enforcer // nil: policies are not enforced
+	changes  map[string]func()  // handle → how to take a change of a host back
+	handles  int
 }
 
 // Run is the daemon's life. bin is the folder of the lab's programs.

@@ -125,8 +125,15 @@ func (d *daemon) enforce(ctx context.Context, c *cluster.Cluster) error {
 	if d.plan.Topology.Policy != "enforced" {
 		return nil
 	}
+	e, err := enforcer.New(c.Kubeconfig(), d.plan)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.enforcer = e
+	d.mu.Unlock()
 	go func() {
-		if err := enforcer.Run(ctx, c.Kubeconfig(), d.plan); err != nil && ctx.Err() == nil {
+		if err := e.Run(ctx); err != nil && ctx.Err() == nil {
 			log.Printf("policy enforcer: %v", err)
 		}
 	}()

@@ -22,6 +22,7 @@ type state struct {
 	namespaces map[string]labels.Set
 	pods       []*corev1.Pod
 	policies   []*networkingv1.NetworkPolicy
+	versions   map[string]string // resource versions of all of it
 }
 
 // addr is a pod's own IPv4 address. Pods of the host's network have none, and

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,38 +29,51 @@ const (
 	retry  = time.Second           // after a node's rules could not be loaded
 )
 
-// Run enforces policies until ctx ends. It returns early only when it cannot start.
-func Run(ctx context.Context, kubeconfig string, p *plan.Plan) error {
+// New prepares the enforcer of a lab.
+func New(kubeconfig string, p *plan.Plan) (*Enforcer, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return fmt.Errorf("network policy enforcer: %w", err)
+		return nil, fmt.Errorf("network policy enforcer: %w", err)
 	}
 	config.UserAgent = "lab-policy-enforcer"
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("network policy enforcer: %w", err)
+		return nil, fmt.Errorf("network policy enforcer: %w", err)
 	}
-	e := newEnforcer(p, client)
-	return e.run(ctx)
+	return newEnforcer(p, client), nil
 }
 
-type enforcer struct {
+// Enforcer makes policies hold on every node of a lab.
+type Enforcer struct {
 	plan     *plan.Plan
 	factory  informers.SharedInformerFactory
 	changed  chan struct{}
 	applied  map[string]string
 	chains   map[string][]string
 	reported string
+
+	mu       sync.Mutex
+	versions map[string]string
 }
 
-func newEnforcer(p *plan.Plan, client kubernetes.Interface) *enforcer {
-	return &enforcer{
+// Applied is what packets obey on every node: the resource version of each
+// namespace ("namespace/NAME"), pod ("pod/NAMESPACE/NAME") and policy
+// ("networkpolicy/NAMESPACE/NAME") that the rules were made from.
+func (e *Enforcer) Applied() map[string]string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.versions
+}
+
+func newEnforcer(p *plan.Plan, client kubernetes.Interface) *Enforcer {
+	return &Enforcer{
 		plan: p, factory: informers.NewSharedInformerFactory(client, 0), changed: make(chan struct{}, 1),
 		applied: map[string]string{}, chains: map[string][]string{},
 	}
 }
 
-func (e *enforcer) run(ctx context.Context) error {
+// Run enforces policies until ctx ends. It returns early only when it cannot start.
+func (e *Enforcer) Run(ctx context.Context) error {
 	note := cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { e.poke() }, UpdateFunc: func(_, _ any) { e.poke() }, DeleteFunc: func(any) { e.poke() },
 	}
@@ -96,7 +110,7 @@ func (e *enforcer) run(ctx context.Context) error {
 	return nil
 }
 
-func (e *enforcer) poke() {
+func (e *Enforcer) poke() {
 	select {
 	case e.changed <- struct{}{}:
 	default:
@@ -104,21 +118,22 @@ func (e *enforcer) poke() {
 }
 
 // report says each new trouble once.
-func (e *enforcer) report(err error) {
+func (e *Enforcer) report(err error) {
 	if text := err.Error(); text != e.reported {
 		e.reported = text
 		fmt.Println("network policy enforcer:", text)
 	}
 }
 
-func (e *enforcer) state() (state, error) {
-	s := state{namespaces: map[string]labels.Set{}}
+func (e *Enforcer) state() (state, error) {
+	s := state{namespaces: map[string]labels.Set{}, versions: map[string]string{}}
 	namespaces, err := e.factory.Core().V1().Namespaces().Lister().List(labels.Everything())
 	if err != nil {
 		return s, err
 	}
 	for _, n := range namespaces {
 		s.namespaces[n.Name] = n.Labels
+		s.versions["namespace/"+n.Name] = n.ResourceVersion
 	}
 	if s.pods, err = e.factory.Core().V1().Pods().Lister().List(labels.Everything()); err != nil {
 		return s, err
@@ -128,6 +143,12 @@ func (e *enforcer) state() (state, error) {
 	}
 	slices.SortFunc(s.pods, func(a, b *corev1.Pod) int { return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name) })
 	slices.SortFunc(s.policies, byName)
+	for _, p := range s.pods {
+		s.versions["pod/"+p.Namespace+"/"+p.Name] = p.ResourceVersion
+	}
+	for _, p := range s.policies {
+		s.versions["networkpolicy/"+p.Namespace+"/"+p.Name] = p.ResourceVersion
+	}
 	return s, nil
 }
 
@@ -140,7 +161,7 @@ func byName[T interface {
 
 // sync brings every node to what the API server says now. One node's trouble does
 // not keep the others from it.
-func (e *enforcer) sync(ctx context.Context) error {
+func (e *Enforcer) sync(ctx context.Context) error {
 	s, err := e.state()
 	if err != nil {
 		return err
@@ -149,10 +170,16 @@ func (e *enforcer) sync(ctx context.Context) error {
 	for _, n := range e.plan.Nodes {
 		errs = append(errs, e.syncNode(ctx, s, n.Name))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.versions = s.versions
+	return nil
 }
 
-func (e *enforcer) syncNode(ctx context.Context, s state, node string) error {
+func (e *Enforcer) syncNode(ctx context.Context, s state, node string) error {
 	t, err := s.compile(node)
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func TestTrial(t *testing.T) {
 	e := newEnforcer(p, client)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- e.run(ctx) }()
+	go func() { done <- e.Run(ctx) }()
 	defer func() { stop(); <-done }()
 
 	dial := func(from, to string) net.Conn {

@@ -5,6 +5,7 @@
 //	app http://:8080?status=503 tcp://:5432 udp://:53 burn://2
 //	app flanneld --ip-masq                idle too: it stands for Flannel's agent
 //	app get https://api.payments.example  one attempt, one JSON line
+//	app dial                              the attempts of standard input, all at once
 package main
 
 import (
@@ -24,6 +25,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "flanneld" { // whose work on a node the lab does
 		<-ctx.Done()
 		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == "dial" {
+		os.Exit(dialMain(ctx, os.Stdin, os.Stdout, os.Stderr))
 	}
 	if err := serveAll(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "app: %v\n", err)

@@ -57,7 +57,7 @@ func root() *cobra.Command {
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitError{2, err} })
-	cmd.AddCommand(upCommand(), downCommand(), statusCommand(), envCommand(), execCommand(), daemonCommand())
+	cmd.AddCommand(upCommand(), downCommand(), statusCommand(), envCommand(), execCommand(), parityCommand(), daemonCommand())
 	for verb, short := range map[string]string{
 		"inject": "inject the fault of a scenario (-f FILE)",
 		"heal":   "take back what inject did",
