@@ -125,6 +125,10 @@ func (t *tracer) route(a attachment, turns int) {
 	}
 	if p := x.podByIP[dst]; p != nil && x.podNetOf(x.w.Kube.Nodes[p.Node], dst) == netOverlay {
 		s.Verdict, s.Reason = model.Pass, "overlay: Azure itself routes the pod range to its nodes, without route entries"
+		if e := x.overOverlay(a.subnet, dst); e != nil {
+			s.Verdict, s.Decided, s.Reason = model.Unknown, e.Ref, overOverlayReason(e)
+			t.unsure = s.Reason
+		}
 		t.add(s)
 		t.toMember()
 		return
@@ -151,6 +155,27 @@ func (t *tracer) route(a attachment, turns int) {
 		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("probably %s, but %s", c.route.text(), c.why)
 	}
 	t.hop(a, r, c, s, turns)
+}
+
+// overOverlay is a user-defined route for a part of an overlay's pod range. A
+// shorter one (0/0 to a firewall, as AKS itself asks for) is known not to count
+// between pods; of one inside the range nobody documents what Azure does.
+func (x *Index) overOverlay(s *model.Subnet, pod netip.Addr) *EffectiveRoute {
+	r := x.routingOf(s)
+	pods, ok := holder(x.podCIDRs, pod)
+	if r == nil || !ok {
+		return nil
+	}
+	for _, e := range r.user {
+		if e.Prefix.IsValid() && e.Prefix.Bits() >= pods.Bits() && e.Prefix.Contains(pod) {
+			return e
+		}
+	}
+	return nil
+}
+
+func overOverlayReason(e *EffectiveRoute) string {
+	return fmt.Sprintf("whether a user-defined route counts inside an overlay's pod range is not documented: %s", e.text())
 }
 
 // hop judges the chosen route's next hop, and follows it.

@@ -50,6 +50,11 @@ func (t *tracer) backFromMember() {
 		if t.bare != nil {
 			t.lostBare(*m)
 		}
+		if e := x.overOverlay(m.subnet, t.sent); e != nil {
+			t.back(model.Step{
+				Hop: model.HopRoute, At: x.subnetRef(m.subnet), Title: "routes of subnet " + m.subnet.Name + ", on the way back", Decided: e.Ref, Reason: overOverlayReason(e),
+			})
+		}
 		return // between pods and nodes of an overlay Azure routes by itself
 	}
 	r := x.routingOf(m.subnet)

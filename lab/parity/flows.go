@@ -77,16 +77,12 @@ func (k *picker) toPod(f *flow) {
 	if p.id() == f.from.name {
 		return // what a pod says to itself is nobody's business
 	}
-	tcp, udp := tcpPorts, udpPorts
-	if p.host {
-		tcp, udp = []int32{hostTCP}, []int32{hostUDP}
-	}
 	port := int32(closedPort)
 	switch x := k.IntN(10); {
 	case x < 6:
-		f.protocol, port = "tcp", one(&k.inventor, tcp...)
+		f.protocol, port = "tcp", one(&k.inventor, tcpPorts...)
 	case x < 9:
-		f.protocol, port = "udp", one(&k.inventor, udp...)
+		f.protocol, port = "udp", one(&k.inventor, udpPorts...)
 	default:
 		f.protocol, f.closed = "tcp", true
 	}

@@ -8,12 +8,12 @@ import (
 
 // summary counts what was compared.
 type summary struct {
-	about                                   string
-	flows, passed, dropped, rejected, mixed int
-	unknown                                 int
-	by                                      map[string]int // hop → how many were decided there
-	disagreements                           []disagreement
-	shown, disagreed                        int
+	about                                            string
+	flows, passed, dropped, rejected, mixed, unknown int
+	disagreed                                        int
+	by                                               map[string]int // hop → how many were decided there
+	disagreements, unknowns                          []disagreement
+	shown                                            map[string]int // kind of disagreement → how many were told
 }
 
 type disagreement struct {
@@ -33,6 +33,15 @@ func (s *summary) add(o *summary) {
 	for hop, n := range o.by {
 		s.count(hop, n)
 	}
+}
+
+// news says whether a disagreement is worth telling: a few of each kind are.
+func (s *summary) news(d *disagreement) bool {
+	if s.shown == nil {
+		s.shown = map[string]int{}
+	}
+	s.shown[d.kind()]++
+	return s.shown[d.kind()] <= maxShown
 }
 
 func (s *summary) count(hop string, n int) {
@@ -77,17 +86,16 @@ func (s *summary) compare(f *flow, p *prediction, got fate) {
 	case "mixed":
 		s.mixed++
 	}
-	unknown := false
 	for i := range p.Paths {
-		if d := p.Paths[i].deciding(); d != nil && !unknown {
+		if d := p.Paths[i].deciding(); d != nil {
 			s.count(d.Hop, 1)
-			unknown = p.Paths[i].Verdict == "unknown"
 			break
 		}
 	}
-	unknown = slices.ContainsFunc(p.Paths, func(w way) bool { return w.Verdict == "unknown" })
+	unknown := slices.ContainsFunc(p.Paths, func(w way) bool { return w.Verdict == "unknown" })
 	if unknown {
 		s.unknown++
+		s.unknowns = append(s.unknowns, disagreement{f, p, got})
 		return
 	}
 	if !agrees(f, p, got) {
@@ -96,33 +104,48 @@ func (s *summary) compare(f *flow, p *prediction, got fate) {
 	}
 }
 
+// prohibited is what a node's own datagram meets when its kernel drops or refuses
+// it before it has left: which of the two the sender is not told.
+const prohibited = "prohibited"
+
 // agrees says whether a fate is that of one of the predicted ways.
 func agrees(f *flow, p *prediction, got fate) bool {
 	return slices.ContainsFunc(p.Paths, func(w way) bool {
 		switch w.Verdict {
 		case "drop":
-			return got.Result == "timeout"
+			return got.Result == "timeout" || got.Result == prohibited
 		case "reject":
-			return got.Result == "refused" || got.Result == "unreachable"
+			if w.deciding().Hop == "appliance" { // it speaks for the other side, and then refuses
+				return got.Result == "reset" || got.Result == "http-470"
+			}
+			return got.Result == "refused" || got.Result == "unreachable" || got.Result == prohibited
 		}
 		if f.closed {
 			return got.Result == "refused"
 		}
-		return got.Result == "ok" && (got.Who == "" || !strings.HasPrefix(got.Who, "par-") || strings.HasSuffix(w.target(), "/"+got.Who))
+		return got.Result == "ok" && w.answeredBy(got.Who)
 	})
 }
 
-// target is the pod that a way leads to.
-func (w *way) target() string {
-	for _, s := range slices.Backward(w.Steps) {
-		if strings.HasPrefix(s.At, "pod/") {
-			return s.At
-		}
-		if s.Out.To != "" {
-			return s.Out.To
+// answeredBy says whether a way leads to the pod that answered, where it goes by a Service.
+func (w *way) answeredBy(who string) bool {
+	for _, s := range w.Steps {
+		if s.Hop == "service" && strings.HasPrefix(who, "par-") {
+			return s.Out.To == "pod/"+who
 		}
 	}
-	return ""
+	return true
+}
+
+// kind groups disagreements that are likely to be one.
+func (d *disagreement) kind() string {
+	k := d.pred.Verdict + " " + d.fate.Result + " " + d.flow.protocol
+	for i := range d.pred.Paths {
+		if s := d.pred.Paths[i].deciding(); s != nil {
+			return k + " " + s.Hop
+		}
+	}
+	return k
 }
 
 // tell is everything that somebody needs who wants to know which of the two is wrong.

@@ -86,7 +86,7 @@ func (v *inventor) prefixes() []string {
 	p, node, h := one(v, v.s.pods...), one(v, v.s.lab.Plan.Nodes...), one(v, outside...)
 	return []string{
 		p.addr.String(), p.addr.String() + "/32", node.PodCIDR.String(), node.Addr.String() + "/32", plan.NodesPrefix.String(),
-		h.addr + "/32", "203.0.113.0/24", h.addr + "/28", v.s.lab.Plan.Nodes[0].PodCIDR.String(), "10.0.0.0/8",
+		h.addr + "/32", "203.0.113.0/24", masked(h.addr, 28), v.s.lab.Plan.Nodes[0].PodCIDR.String(), "10.0.0.0/8",
 	}
 }
 
@@ -132,5 +132,9 @@ func (v *inventor) routesOf(most int) []route {
 
 func (v *inventor) destination() string {
 	p, node, h := one(v, v.s.pods...), one(v, v.s.lab.Plan.Nodes...), one(v, outside...)
-	return one(v, h.addr+"/32", h.addr+"/32", "203.0.113.0/24", h.addr+"/28", "0.0.0.0/0", node.PodCIDR.String(), p.addr.String()+"/32", node.Addr.String()+"/32", plan.NodesPrefix.String())
+	list := []string{h.addr + "/32", h.addr + "/32", "203.0.113.0/24", masked(h.addr, 28), "0.0.0.0/0", node.Addr.String() + "/32", plan.NodesPrefix.String()}
+	if v.s.lab.Plan.Topology.CNI != plan.Overlay || v.chance(5) { // what Azure does about an overlay's pods nobody documents
+		list = append(list, node.PodCIDR.String(), p.addr.String()+"/32")
+	}
+	return one(v, list...)
 }

@@ -23,6 +23,7 @@ type Options struct {
 	Flows   int           // how many connections in all
 	Round   int           // this round alone; 0: as many as Flows takes
 	Unknown float64       // the share of connections that podpath may not know, from 0 to 1
+	Show    bool          // print the worlds
 	Out     io.Writer     // of the report
 	Limit   time.Duration // for one round
 }
@@ -30,8 +31,8 @@ type Options struct {
 // perRound is how many connections are tried in one world.
 const perRound = 250
 
-// maxShown bounds how many disagreements are told in full.
-const maxShown = 10
+// maxShown bounds how many disagreements of one kind are told in full.
+const maxShown = 2
 
 // ErrDisagree is what Run returns when podpath and packets did not agree.
 var ErrDisagree = errors.New("podpath and packets disagree")
@@ -61,8 +62,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		sum.add(got)
 		fmt.Fprintf(o.Out, "round %d: %s; %s (%.1fs)\n", round, got.about, got.line(), time.Since(start).Seconds())
+		if o.Show {
+			for _, d := range got.unknowns {
+				fmt.Fprintf(o.Out, "unknown: %s: %s; packets: %s\n", d.flow, d.pred.Reason, d.fate.Result)
+			}
+		}
 		for _, d := range got.disagreements {
-			if sum.shown++; sum.shown <= maxShown {
+			if sum.news(&d) {
 				fmt.Fprint(o.Out, d.tell(o, round))
 			}
 		}
@@ -79,6 +85,11 @@ func (s *stage) round(ctx context.Context, o Options, round, flows int) (*summar
 	w := s.invent(r, round)
 	if err := s.apply(ctx, w); err != nil {
 		return nil, err
+	}
+	if o.Show {
+		if err := w.show(o.Out, s.pods); err != nil {
+			return nil, err
+		}
 	}
 	list := s.pickFlows(r, w, flows)
 	predicted, err := s.predict(ctx, o.Podpath, list)

@@ -1,6 +1,8 @@
 package parity
 
 import (
+	"net/netip"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -81,7 +83,7 @@ func (v *inventor) peer() networkingv1.NetworkPolicyPeer {
 
 // block is a network, at times with exceptions inside it.
 func (v *inventor) block() *networkingv1.IPBlock {
-	p, node := one(v, v.s.pods...), one(v, v.s.lab.Plan.Nodes...)
+	p, node := one(v, v.s.pods[:podCount]...), one(v, v.s.lab.Plan.Nodes...) // the pod in a node's network has no address of its own
 	host := one(v, outside...)
 	pods := plan.PodCIDR.String()
 	if v.s.lab.Plan.Topology.PodsInVNet() {
@@ -100,7 +102,7 @@ func (v *inventor) block() *networkingv1.IPBlock {
 		b.CIDR = "0.0.0.0/0"
 		b.Except = v.except(p.addr.String()+"/32", node.PodCIDR.String(), host.addr+"/32", node.Addr.String()+"/32", pods, "10.0.0.0/8")
 	case 4:
-		b.CIDR = one(v, host.addr+"/32", host.addr+"/31", host.addr+"/28", "203.0.113.0/24")
+		b.CIDR = one(v, host.addr+"/32", masked(host.addr, 31), masked(host.addr, 28), "203.0.113.0/24")
 	case 5:
 		b.CIDR = one(v, node.Addr.String()+"/32", plan.NodesPrefix.String(), plan.ServiceCIDR.String())
 	case 6:
@@ -108,6 +110,11 @@ func (v *inventor) block() *networkingv1.IPBlock {
 		b.Except = v.except(node.PodCIDR.String(), plan.NodesPrefix.String())
 	}
 	return b
+}
+
+// masked is the network of a length that holds an address.
+func masked(addr string, bits int) string {
+	return netip.PrefixFrom(netip.MustParseAddr(addr), bits).Masked().String()
 }
 
 func (v *inventor) except(list ...string) []string {
@@ -145,7 +152,7 @@ func (v *inventor) port() networkingv1.NetworkPolicyPort {
 	case 6, 7:
 		return networkingv1.NetworkPolicyPort{Protocol: &udp, Port: number(one(v, udpPorts...))}
 	}
-	return networkingv1.NetworkPolicyPort{Protocol: one(v, &tcp, nil), Port: number(one(v, append([]int32{443, 80, closedPort, hostTCP, kubeletPort}, tcpPorts...)...))}
+	return networkingv1.NetworkPolicyPort{Protocol: one(v, &tcp, nil), Port: number(one(v, append([]int32{443, 80, closedPort, kubeletPort}, tcpPorts...)...))}
 }
 
 // service is a random ClusterIP Service.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/podpath/podpath/lab/daemon"
+	"github.com/podpath/podpath/lab/netns"
 	"github.com/podpath/podpath/lab/plan"
 	"github.com/podpath/podpath/lab/scenario"
 )
@@ -28,8 +29,6 @@ var (
 
 const (
 	closedPort  = 7777
-	hostTCP     = 18080 // of the pod in its node's network
-	hostUDP     = 15353
 	kubeletPort = 10250
 
 	podCount   = 12
@@ -80,7 +79,7 @@ func cast(nodes []plan.Node) []*pod {
 		out = append(out, p)
 	}
 	return append(out, &pod{
-		index: podCount, namespace: namespaces[0], name: "host", node: nodes[0], host: true, named: map[string]int32{"http": hostTCP, "dns": hostUDP},
+		index: podCount, namespace: namespaces[0], name: "host", node: nodes[0], host: true, named: map[string]int32{"http": 8081, "dns": 5300},
 	})
 }
 
@@ -88,16 +87,16 @@ func cast(nodes []plan.Node) []*pod {
 // its own.
 func (p *pod) object() *corev1.Pod {
 	no, grace := false, int64(0)
-	tcp, udp := tcpPorts, udpPorts
+	at := "" // a datagram's answer must come from the address that was asked, and a node has several
 	if p.host {
-		tcp, udp = []int32{hostTCP}, []int32{hostUDP}
+		at = p.node.Addr.String()
 	}
 	var args []string
-	for _, n := range tcp {
-		args = append(args, fmt.Sprintf("http://:%d?body=%s", n, p.id()))
+	for _, n := range tcpPorts {
+		args = append(args, fmt.Sprintf("http://%s:%d?body=%s", at, n, p.id()))
 	}
-	for _, n := range udp {
-		args = append(args, fmt.Sprintf("udp://:%d", n))
+	for _, n := range udpPorts {
+		args = append(args, fmt.Sprintf("udp://%s:%d", at, n))
 	}
 	var ports []corev1.ContainerPort
 	for _, name := range []string{"http", "dns", "alt", "db"} {
@@ -141,7 +140,11 @@ func newStage(ctx context.Context, o Options) (*stage, error) {
 	if s.azure, err = newAzure(ctx, lab); err != nil {
 		return nil, err
 	}
-	if err := s.raise(ctx); err != nil {
+	err = s.quickICMP()
+	if err == nil {
+		err = s.raise(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
 	}
 	return s, nil
@@ -174,6 +177,19 @@ func (s *stage) raise(ctx context.Context) error {
 	return until(ctx, "the pods", func() error { return s.look(ctx) })
 }
 
+// limits are the kernel's bounds on its own ICMP messages, by which kube-proxy's
+// rules refuse: of many refusals at once most would not be told.
+var limits = map[string]string{"net.ipv4.icmp_ratelimit": "0"}
+
+func (s *stage) quickICMP() error {
+	for _, n := range s.lab.Plan.Nodes {
+		if err := netns.Sysctl(s.nodeNS(n), limits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // look reads the pods' addresses.
 func (s *stage) look(ctx context.Context) error {
 	for _, p := range s.pods {
@@ -200,6 +216,9 @@ func (s *stage) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	errs := []error{s.azure.restore(ctx)}
+	for _, n := range s.lab.Plan.Nodes {
+		errs = append(errs, netns.Sysctl(s.nodeNS(n), map[string]string{"net.ipv4.icmp_ratelimit": "1000"}))
+	}
 	for _, name := range namespaces {
 		if err := s.kube.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, err)

@@ -27,6 +27,7 @@ func parityCommand() *cobra.Command {
 	f.IntVar(&o.Flows, "flows", 2000, "how many connections")
 	f.IntVar(&o.Round, "round", 0, "one round alone, as a disagreement names it")
 	f.Float64Var(&o.Unknown, "unknown", 0.05, "the share of connections that podpath may not know")
+	f.BoolVar(&o.Show, "show", false, "print the worlds")
 	f.StringVar(&o.Podpath, "podpath", "", "the podpath to ask (default the one beside podpath-lab)")
 	f.DurationVar(&o.Limit, "limit", 2*time.Minute, "for one round")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
