@@ -157,6 +157,22 @@ func (t *tracer) route(a attachment, turns int) {
 	t.hop(a, r, c, s, turns)
 }
 
+// nowhereInVNet says that an address is in the space of neither the virtual
+// network nor a connected peer: sent "into the network" it meets nobody. That
+// holds for kubenet's pods too, whose addresses only routes to their nodes know.
+func (x *Index) nowhereInVNet(s *model.Subnet, dst netip.Addr) bool {
+	v := x.vnetOf(s)
+	if v == nil || len(v.Prefixes) == 0 || !dst.IsValid() || containsAddr(v.Prefixes, dst) {
+		return false
+	}
+	for i := range v.Peerings {
+		if containsAddr(v.Peerings[i].RemotePrefixes, dst) {
+			return false
+		}
+	}
+	return true
+}
+
 // overOverlay is a user-defined route for a part of an overlay's pod range. A
 // shorter one (0/0 to a firewall, as AKS itself asks for) is known not to count
 // between pods; of one inside the range nobody documents what Azure does.
@@ -188,12 +204,24 @@ func (t *tracer) hop(a attachment, r *routing, c choice, s model.Step, turns int
 	case nextNone:
 		t.blackhole(a, r, c, s)
 	case nextVNet:
+		if x := t.x; x.nowhereInVNet(a.subnet, t.flow.Dst) {
+			s.Verdict, s.Reason = model.Drop, fmt.Sprintf("%s: nobody in the virtual network can have %s, which is outside its address space", e.text(), t.flow.Dst)
+			t.add(s)
+			t.end()
+			return
+		}
 		t.add(s)
 		t.toMember()
 	case nextPeering:
 		t.add(s)
 		t.peer(e)
 	case nextInternet:
+		if privateAddr(t.flow.Dst) {
+			s.Verdict, s.Reason = model.Drop, fmt.Sprintf("%s: %s is a private address, which nobody on the internet has a route to", e.text(), t.flow.Dst)
+			t.add(s)
+			t.end()
+			return
+		}
 		t.add(s)
 		t.snat(a)
 	case nextService:

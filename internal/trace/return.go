@@ -85,6 +85,10 @@ func (t *tracer) judgeBack(s *model.Step, e *EffectiveRoute, m attachment, r *ro
 		s.Reason = "the answer is lost: " + s.Reason
 	case e.Type == nextNone:
 		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("the answer is dropped: %s", e.text())
+	case e.Type == nextInternet && privateAddr(t.sent):
+		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("the answer is lost: %s, and %s is a private address", e.text(), t.sent)
+	case e.Type == nextVNet && x.nowhereInVNet(m.subnet, t.sent):
+		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("the answer is lost: %s, and nobody in the virtual network can have %s", e.text(), t.sent)
 	case e.Type == nextAppliance:
 		t.backByAppliance(s, e)
 	case t.kept && t.through != nil:

@@ -153,16 +153,20 @@ func (s state) compilePod(t *nft.Table, chain string, pod *corev1.Pod, policies 
 }
 
 // rule writes one rule. server is the pod whose container ports a named port
-// means; without one, the peers' own are meant.
+// means; without one, those of the pods among the peers are meant, whether a
+// selector or a block of addresses makes them peers.
 func (s state) rule(t *nft.Table, chain, field, namespace string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, server *corev1.Pod) error {
 	remote := "" // anybody
 	pods := s.pods
 	if len(peers) > 0 {
-		set, selected, err := s.peers(namespace, peers)
+		set, err := s.peers(namespace, peers)
 		if err != nil {
 			return err
 		}
-		pods = selected
+		pods = slices.DeleteFunc(slices.Clone(s.pods), func(p *corev1.Pod) bool {
+			a, ok := addr(p)
+			return !ok || !set.Has(a)
+		})
 		if len(set) == 0 {
 			return nil
 		}
@@ -205,15 +209,14 @@ func (s state) rule(t *nft.Table, chain, field, namespace string, peers []networ
 	return nil
 }
 
-// peers are the addresses that a rule's peers stand for, and the pods among them.
-func (s state) peers(namespace string, peers []networkingv1.NetworkPolicyPeer) (nft.Set, []*corev1.Pod, error) {
+// peers are the addresses that a rule's peers stand for.
+func (s state) peers(namespace string, peers []networkingv1.NetworkPolicyPeer) (nft.Set, error) {
 	var set nft.Set
-	var pods []*corev1.Pod
 	for _, peer := range peers {
 		if peer.IPBlock != nil {
 			block, err := ipBlock(peer.IPBlock)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			set = append(set, block...)
 			continue
@@ -221,15 +224,14 @@ func (s state) peers(namespace string, peers []networkingv1.NetworkPolicyPeer) (
 		for _, p := range s.pods {
 			ok, err := s.isPeer(namespace, peer, p)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if a, has := addr(p); ok && has {
 				set = append(set, nft.AddrSpan(a))
-				pods = append(pods, p)
 			}
 		}
 	}
-	return set.Merge(), pods, nil
+	return set.Merge(), nil
 }
 
 func (s state) isPeer(namespace string, peer networkingv1.NetworkPolicyPeer, p *corev1.Pod) (bool, error) {
