@@ -73,6 +73,7 @@ type ManagedCluster struct {
 	PluginMode        string         `json:"pluginMode,omitempty"`    // overlay or ""
 	Dataplane         string         `json:"dataplane,omitempty"`     // azure, cilium
 	NetworkPolicy     string         `json:"networkPolicy,omitempty"` // azure, calico, cilium, none
+	ProxyMode         string         `json:"proxyMode,omitempty"`     // of kube-proxy: IPTABLES, IPVS, NFTABLES; "" means IPTABLES
 	OutboundType      string         `json:"outboundType,omitempty"`  // "" (old answers) means loadBalancer
 	PodCIDRs          []netip.Prefix `json:"podCIDRs,omitempty"`
 	ServiceCIDRs      []netip.Prefix `json:"serviceCIDRs,omitempty"`

@@ -174,6 +174,24 @@ func proxyMode(rs *netfilter.RuleSet) string {
 	return mode
 }
 
+// proxyModeOf is how kube-proxy works on a node: by its rules where they were
+// read, else as the cluster's document says, else by AKS's and kube-proxy's own
+// default.
+func (x *Index) proxyModeOf(node string) string {
+	if f := x.filters[node]; f != nil && len(f.gaps) == 0 {
+		if hasIPVS(f.facts) {
+			return "ipvs"
+		}
+		if mode := proxyMode(f.rules); mode != "" {
+			return mode
+		}
+	}
+	if c := x.az.Cluster; c != nil && c.ProxyMode != "" {
+		return strings.ToLower(c.ProxyMode)
+	}
+	return "iptables"
+}
+
 func hasIPVS(facts *model.NodeFacts) bool {
 	return slices.ContainsFunc(facts.Links, func(l model.Link) bool { return l.Name == "kube-ipvs0" })
 }

@@ -130,6 +130,8 @@ func (t *tracer) arrivePod(p *model.Pod) {
 	t.ingressPolicy(p)
 	s := model.Step{Hop: model.HopPod, At: p.Ref(), Title: fmt.Sprintf("pod %s/%s on %s", p.Namespace, p.Name, p.Node)}
 	switch {
+	case p.Phase == "Running" && p == t.org.pod && t.orig.Dst != t.flow.Dst && t.x.podNetOf(t.org.node, t.org.addr) == netKubenet:
+		s.Reason = "the pod talks to itself by a Service: whether the node's bridge gives it back what it sent itself (hairpin) was not read"
 	case p.Phase == "Running":
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("the pod is there; whether it listens on port %d is for a probe to tell", t.flow.DstPort)
 	default:

@@ -29,6 +29,7 @@ func decodeCluster(x value) *model.ManagedCluster {
 		PluginMode:        net.get("networkPluginMode").str(),
 		Dataplane:         net.get("networkDataplane").str(),
 		NetworkPolicy:     net.get("networkPolicy").str(),
+		ProxyMode:         net.get("kubeProxyConfig", "mode").str(),
 		OutboundType:      net.get("outboundType").str(),
 		PodCIDRs:          net.get("podCidrs").prefixes(),
 		ServiceCIDRs:      net.get("serviceCidrs").prefixes(),
