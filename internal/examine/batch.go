@@ -27,6 +27,9 @@ type Predicted struct {
 	Err      error // the question is about nothing that is there
 }
 
+// maxBatchNodes bounds how many nodes are entered: each takes a pod.
+const maxBatchNodes = 100
+
 // Predict reads the cluster, Azure and the nodes on the way once, and follows
 // every connection by configuration. Nothing is probed; with SkipProbe no node is
 // entered either, and what their kernels do is not known.
@@ -46,7 +49,12 @@ func Predict(ctx context.Context, list []model.Question, o Options) (*Batch, err
 	}
 	req := o.Probe
 	req.Nodes = w.Kube.Nodes
-	seen := vantage.ReadNodes(ctx, vantage.Clients{Kube: o.Kube, Config: o.Config}, req, b.nodes())
+	names := b.nodes()
+	for _, name := range names[min(len(names), maxBatchNodes):] {
+		ref := model.NewRef("node", name)
+		w.Gaps = append(w.Gaps, model.Gap{What: "sysctls and routes of " + string(ref), Ref: ref, Reason: fmt.Sprintf("not entered: podpath enters %d nodes at most", maxBatchNodes)})
+	}
+	seen := vantage.ReadNodes(ctx, vantage.Clients{Kube: o.Kube, Config: o.Config}, req, names[:min(len(names), maxBatchNodes)], func(int) {})
 	w.Nodes, w.Gaps = seen.NodeFacts, append(w.Gaps, seen.Gaps...)
 	b.run(list, o.Namespace)
 	return b, ctx.Err()

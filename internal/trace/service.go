@@ -280,9 +280,7 @@ func (t *tracer) serviceStep(svc *backends, to *backend) model.Step {
 		if len(svc.gaps) == 0 {
 			s.Verdict, s.Decided = model.Reject, svc.ref()
 		}
-		if svc.lost {
-			s.Verdict = model.Drop
-		}
+		t.withoutEndpoint(&s, svc)
 		return s
 	}
 	s.Verdict = model.Pass
@@ -295,6 +293,37 @@ func (t *tracer) serviceStep(svc *backends, to *backend) model.Step {
 		}
 	}
 	return s
+}
+
+// withoutEndpoint tells silence from refusal where a Service leads nowhere: what
+// has no endpoint is refused, what has them elsewhere is dropped, and of a port
+// that the Service does not have kube-proxy in iptables mode knows nothing: the
+// packet leaves the node with the Service's address, which no network has.
+func (t *tracer) withoutEndpoint(s *model.Step, svc *backends) {
+	switch mode := t.x.proxyModeOf(t.nodeRef().Name()); {
+	case svc.lost:
+		s.Verdict = model.Drop
+	case svc.port == nil && mode == "iptables" && !t.x.cilium:
+		s.Verdict = model.Drop
+		s.Trail = append(s.Trail, "kube-proxy in iptables mode has no rule for it: the packet leaves the node with the Service's address")
+	}
+	t.policyFirst(s)
+}
+
+// policyFirst turns a refusal by kube-proxy into silence where a policy drops the
+// packet before: policy engines put their chains ahead of kube-proxy's, and the
+// packet to a Service without endpoints still has the Service's own address. What
+// has to be mended is the Service all the same.
+// Source: chainInsertMode in https://docs.tigera.io/calico/latest/reference/felix/configuration
+func (t *tracer) policyFirst(s *model.Step) {
+	p := t.org.pod
+	if s.Verdict != model.Reject || p == nil || p.HostNetwork || t.x.cilium {
+		return
+	}
+	if d := t.x.policies.Egress(p, t.flow); d.Verdict == model.Drop {
+		s.Verdict = model.Drop
+		s.Trail = append(s.Trail, fmt.Sprintf("kube-proxy would refuse it, but %s drops what goes to the Service's own address before", d.Decided))
+	}
 }
 
 func plural(n int, noun string) string {
