@@ -14,7 +14,7 @@ KUBE_LDFLAGS := -s -w \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
 	-X k8s.io/client-go/pkg/version.gitVersion=$(KUBE_VERSION)
 
-.PHONY: help demo test build unit kernel bench verify fuzz scenarios deps lab-deps generate clean
+.PHONY: help demo test build unit kernel parity bench verify fuzz scenarios deps lab-deps generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,7 +22,7 @@ help: ## list the targets
 demo: build lab-deps ## fresh machine → packages, build, lab, one broken flow diagnosed, healed, lab down
 	@hack/demo
 
-test: build lab-deps unit kernel fuzz scenarios ## everything, the lab's scenarios included; what CI runs
+test: build lab-deps unit kernel fuzz parity scenarios ## everything, the lab's scenarios included; what CI runs
 
 build: deps ## bin/podpath, bin/kubectl-podpath, bin/podpath-probe, bin/podpath-lab, bin/podpath-kube, bin/coredns
 	@$(STEP) "building podpath" $(GOBUILD) -trimpath -ldflags '$(LDFLAGS)' -o bin/podpath ./cmd/podpath
@@ -40,6 +40,9 @@ unit: deps ## tests that need no root and no lab
 kernel: deps lab-deps ## packets against the model of a node's packet filter, the lab's network and its enforcer, in namespaces of their own (root)
 	@$(STEP) "packet filter: the walk against the kernel" env PODPATH_KERNEL=1 go test -count=1 -run Kernel ./internal/netfilter
 	@$(STEP) "the lab's network and enforcer: packets" env PODPATH_LAB_ROOT=1 go test -C lab -count=1 -run Trial ./fabric ./enforcer
+
+parity: build lab-deps ## podpath's predictions against packets, in random worlds of a lab (PODPATH_SEED, PODPATH_FLOWS)
+	@hack/parity
 
 fuzz: deps ## every fuzz target for a bounded count
 	@$(STEP) "fuzz targets, a bounded count each" hack/fuzz
