@@ -56,6 +56,7 @@ type Step struct {
 	Proxy  *ProxyState `json:"proxy,omitempty"`  // what a node has of a Service
 
 	Service *ServiceChoice `json:"service,omitempty"` // how a Service chose, where it did not choose among all of its endpoints
+	Outer   bool           `json:"outer,omitempty"`   // it is about a packet from node to node that carries the pods' own
 }
 
 // FilterRule is one rule of a node's packet filter, or the policy of a chain.

@@ -120,7 +120,7 @@ func (t *tracer) wrap(s model.Step, far *model.Node, net cni.Network, dev *model
 		return
 	}
 	t.nodeSource(dev)
-	t.wrapped = &wrapped{inner: t.flow, far: far, net: net}
+	inner := wrapped{inner: t.flow, far: far, net: net}
 	s.Out = model.Flow{Protocol: "udp", Dst: t.farAddr(far, dev), DstPort: net.Port, From: t.nodeRef(), To: model.NewRef("node", far.Name)}
 	if net.Mode == cni.IPIP {
 		s.Out.Protocol = "ipip"
@@ -135,6 +135,7 @@ func (t *tracer) wrap(s model.Step, far *model.Node, net cni.Network, dev *model
 	}
 	s.Trail = append(s.Trail, t.remarks(net, dev)...)
 	t.add(s)
+	t.wrapped = &inner
 	if !s.Out.Dst.IsValid() {
 		t.unwrap()
 	}
@@ -359,7 +360,7 @@ func (t *tracer) groupsBack(a attachment, inbound bool, outer model.Flow) {
 		if s.Verdict == model.Pass {
 			continue
 		}
-		s.In, s.Out = outer, model.Flow{}
+		s.In, s.Out, s.Outer = outer, model.Flow{}, true
 		t.path.Return = append(t.path.Return, s)
 	}
 }

@@ -191,7 +191,7 @@ func verdictOf(p model.Path) model.Verdict {
 
 // add records a step. The packet goes on as s.Out says, or unchanged.
 func (t *tracer) add(s model.Step) {
-	s.In = t.flow
+	s.In, s.Outer = t.flow, t.wrapped != nil
 	if s.Out.Protocol != "" {
 		t.flow = s.Out
 	}

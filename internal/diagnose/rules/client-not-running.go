@@ -22,7 +22,7 @@ Mend what the pod's events say.
 	Hop:           model.HopPod,
 	Covers:        []string{"pod-client-not-running"},
 	Needs:         []string{"pod"},
-	Under:         []string{"image-pull-blocked", "crash-loop"},
+	Under:         []string{"image-pull-blocked", "crash-loop", "network-plugin-not-ready", "pod-addresses-used-up", "pod-range-exhausted"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
 		all := clients(p)

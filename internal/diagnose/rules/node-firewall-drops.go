@@ -27,7 +27,9 @@ Mend it by taking the rule away, and away from what writes it, or by accepting t
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		filtered(p, model.Drop, func(w diagnose.Way, s *model.Step) {
-			p.ReportAt(w, s, filterFinding(p, s, "drops"))
+			f := filterFinding(p, s, "drops")
+			f.Evidence = append(f.Evidence, outerEvidence(p, s)...)
+			p.ReportAt(w, s, f)
 		})
 	},
 }

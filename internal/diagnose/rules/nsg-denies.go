@@ -22,6 +22,7 @@ reading which line matches first. A NAT gateway or load balancer behind the grou
 before the source is translated. A closed port answers with a reset at once, which a group never does, and a 403 never
 comes from a group. In overlay and kubenet clusters the group sees the pods' own addresses between nodes, so a rule
 that allows only the nodes' range cuts pods (and the cluster's DNS) off while nodes reach each other.
+In an overlay of a plugin of your own (Flannel, Calico, Cilium) it sees packets from node to node (UDP 8472, 4789, 6081, 51820).
 
 Mend it by allowing this connection with a lower priority number than the rule that denies it, or by deleting that
 rule when nobody needs it. Existing connections are not cut by a change and not revived by one.
@@ -29,6 +30,7 @@ rule when nobody needs it. Existing connections are not cut by a change and not 
 	Hop: model.HopNSG,
 	Covers: []string{
 		"nsg-deny-egress-internet", "nsg-deny-egress-port", "nsg-natgw-combined", "nsg-pod-cidr-not-allowed",
+		"cni-vxlan-port-blocked",
 	},
 	Needs: []string{"nsg", "subnet", "nic"},
 	Under: []string{"proxy-not-used"},
@@ -57,6 +59,7 @@ func reportNSG(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 	f.Summary = fmt.Sprintf("%s rule %s (priority %d) matches before any rule that allows it. Azure drops the packet silently, so the client only sees a time-out.",
 		direction, rule.Name, rule.Priority)
 	f.Evidence = append(f.Evidence, arm(ruleText(nsg, rule), model.NewRef("nsg", nsg.Name, rule.Name)))
+	f.Evidence = append(f.Evidence, outerEvidence(p, step)...)
 	if text := podRangeText(p, step, rule); text != "" {
 		f.Evidence = append(f.Evidence, arm(text))
 	}

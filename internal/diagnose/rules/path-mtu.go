@@ -22,7 +22,8 @@ Mend it by clamping the segment size to the path on the device in front of that 
 the way, or by lowering the MTU of the nodes' interfaces.
 `,
 	Hop:    model.HopRoute,
-	Covers: []string{"route-pmtud-blackhole", "cni-mtu-mismatch"},
+	Covers: []string{"route-pmtud-blackhole"},
+	Under:  []string{"pod-mtu-too-large"},
 	Needs:  []string{"probe"},
 	Sees: func(o *model.Observation) bool {
 		return (o.Failed == "tls" || o.Failed == "http" || o.Failed == "body") && o.Result == model.TimedOut

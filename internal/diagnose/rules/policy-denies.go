@@ -28,6 +28,7 @@ ever add: there is no rule that denies, so no order matters.
 	Hop:    model.HopPolicy,
 	Covers: []string{"np-default-deny-egress", "np-egress-blocks-dns", "np-default-deny-ingress", "np-namespace-label-mismatch", "np-egress-dns-wrong-label", "np-service-port-vs-pod-port"},
 	Needs:  []string{"networkpolicy", "namespace"},
+	Under:  []string{"masquerade-excess"},
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopPolicy, func(w diagnose.Way, step *model.Step) { reportPolicy(p, w, step) })
