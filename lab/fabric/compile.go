@@ -35,6 +35,9 @@ func compile(p *plan.Plan, docs []map[string]any) (*program, error) {
 	t := nft.NewTable("ip", "fabric")
 	w.compileForward(t)
 	w.compileNICs(t)
+	if err := w.compileKubelets(t); err != nil {
+		return nil, err
+	}
 	if err := w.compileNSGs(t); err != nil {
 		return nil, err
 	}
@@ -61,6 +64,7 @@ func (w *world) compileForward(t *nft.Table) {
 	t.Rule("forward", null+"ct state established,related goto nowhere")
 	t.Rule("forward", "ct state established,related accept")
 	platform := fmt.Sprintf("{ %s, %s }", plan.AzureDNS, plan.APIServer.Addr())
+	t.Rule("forward", `iifname "`+apiLink+`" tcp dport `+kubeletPort+` oifname vmap { `+w.jumps("kubelet_", "")+" }")
 	t.Rule("forward", "ip daddr "+platform+" iifname vmap { "+w.jumps("out_", "_platform")+" }")
 	t.Rule("forward", "ip saddr "+platform+" oifname vmap { "+w.jumps("in_", "_platform")+" }")
 	t.Rule("forward", "ip saddr "+platform+" accept")

@@ -293,6 +293,55 @@ func (w *world) compileNICs(t *nft.Table) {
 	}
 }
 
+const kubeletPort = "10250"
+
+// compileKubelets writes a chain for each node's NIC: what security groups say of
+// the API server's connections to its kubelet. The control plane is no subject of
+// theirs else (a rule that denies everything must not cut a lab off from its own
+// pods), but a rule that names the kubelet's port means just that.
+func (w *world) compileKubelets(t *nft.Table) error {
+	for _, n := range w.nics {
+		if n.link == "" {
+			continue
+		}
+		t.Chain("kubelet_"+n.link, "")
+		groups := []string{n.nsg}
+		if s := w.subnet(n.subnet); s != nil {
+			groups = append(groups, s.Properties.NetworkSecurityGroup.key())
+		}
+		for _, id := range groups {
+			if err := w.kubeletRules(t, "kubelet_"+n.link, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) kubeletRules(t *nft.Table, chain, id string) error {
+	g := w.docs.nsgs[id]
+	rules := slices.Clone(g.Properties.SecurityRules)
+	slices.SortStableFunc(rules, func(a, b resource[securityRule]) int { return a.Properties.Priority - b.Properties.Priority })
+	for _, r := range rules {
+		p := r.Properties
+		if !strings.EqualFold(p.Direction, "Inbound") || p.DestinationPortRange != kubeletPort && !slices.Contains(p.DestinationPortRanges, kubeletPort) {
+			continue
+		}
+		match, any, err := w.ruleMatch(p)
+		if err != nil {
+			return fmt.Errorf("network security group %s, rule %s: %w", g.Name, r.Name, err)
+		}
+		verdict := "return"
+		if strings.EqualFold(p.Access, "Deny") {
+			verdict = "drop"
+		}
+		if any {
+			t.Rules(chain, match, "nsg/"+nft.Ident(g.Name)+"/"+nft.Ident(r.Name)+"/inbound", verdict)
+		}
+	}
+	return nil
+}
+
 func (w *world) nsgJump(t *nft.Table, chain, match, nsg, direction string, platform bool) {
 	if _, ok := w.docs.nsgs[nsg]; ok {
 		t.Rule(chain, match+"jump "+nsgChain(nsg, direction, platform))

@@ -77,10 +77,7 @@ func reportExcess(p *diagnose.Pass, w diagnose.Way, step, masq *model.Step) {
 		Hop: model.HopMasquerade, Subject: ref,
 		Title:   fmt.Sprintf("%s masquerades packets between pods: %s arrives as %s", ref, masq.In.Src, masq.Out.Src),
 		Summary: fmt.Sprintf("With its own address the packet would be let in; with %s it is no pod's, and %s refuses it.", masq.Out.Src, firstOf(string(step.Decided), "the policy of the receiver")),
-		Evidence: []diagnose.Evidence{
-			node(masq.Title+": "+masq.Reason, masq.At),
-			kube(step.Title+": "+step.Reason, step.At),
-		},
+		Evidence: []diagnose.Evidence{node(masq.Title+": "+masq.Reason, masq.At)},
 	}
 	switch ref.Kind() {
 	case "configmap":

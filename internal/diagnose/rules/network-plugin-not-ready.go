@@ -55,10 +55,11 @@ with it.
 func reportPlugin(p *diagnose.Pass, net cni.Network, pod *model.Pod, name string, problem *cni.Problem, event *model.Event) {
 	ref := model.NewRef("node", name)
 	f := diagnose.Finding{
-		Subject:  ref,
-		Title:    fmt.Sprintf("The network plugin does not work on node %s, and pod %s/%s has no address", name, pod.Namespace, pod.Name),
-		Summary:  "Nothing opens the connection: the pod gets no network before the plugin works on that node. Pods that run there already are not touched by it.",
-		Evidence: append([]diagnose.Evidence{kube(podState(pod), pod.Ref())}, scheduling(pod)...),
+		Subject:    ref,
+		Confidence: surely(pod),
+		Title:      fmt.Sprintf("The network plugin does not work on node %s, and pod %s/%s has no address", name, pod.Namespace, pod.Name),
+		Summary:    "Nothing opens the connection: the pod gets no network before the plugin works on that node. Pods that run there already are not touched by it.",
+		Evidence:   append([]diagnose.Evidence{kube(podState(pod), pod.Ref())}, scheduling(pod)...),
 	}
 	if problem != nil {
 		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("node %s: %s", name, oneLine(problem.Text)), ref))

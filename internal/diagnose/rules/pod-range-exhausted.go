@@ -42,11 +42,12 @@ by having fewer nodes.
 func reportRange(p *diagnose.Pass, pod *model.Pod, name string) {
 	w, ref := &p.Case.World, model.NewRef("node", name)
 	f := diagnose.Finding{
-		Subject:  ref,
-		Title:    fmt.Sprintf("Node %s was given no range of addresses for pods", name),
-		Summary:  "Nothing opens the connection: the network plugin has no addresses on that node, and the pod waits for one.",
-		Evidence: append([]diagnose.Evidence{kube(podState(pod), pod.Ref()), kube(fmt.Sprintf("node %s: spec.podCIDR is empty, other nodes have one", name), ref)}, scheduling(pod)...),
-		Fix:      []diagnose.Command{{Text: "See why: the node's events", Line: diagnose.Kubectl("describe", "node", name)}},
+		Subject:    ref,
+		Confidence: surely(pod),
+		Title:      fmt.Sprintf("Node %s was given no range of addresses for pods", name),
+		Summary:    "Nothing opens the connection: the network plugin has no addresses on that node, and the pod waits for one.",
+		Evidence:   append([]diagnose.Evidence{kube(podState(pod), pod.Ref()), kube(fmt.Sprintf("node %s: spec.podCIDR is empty, other nodes have one", name), ref)}, scheduling(pod)...),
+		Fix:        []diagnose.Command{{Text: "See why: the node's events", Line: diagnose.Kubectl("describe", "node", name)}},
 	}
 	full := false
 	if e := newest(eventsAbout(p, ref), noRange); e != nil {

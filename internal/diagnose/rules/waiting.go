@@ -52,19 +52,39 @@ func newest(events []model.Event, words *regexp.Regexp) *model.Event {
 }
 
 // candidates are the nodes on which a pod that has none might have been placed:
-// its own, where it has one, else those that the scheduler passed over because
-// they are not ready or their network is not.
+// its own, where it has one, else those that are not ready, where the scheduler
+// says that it passed over nodes for a taint (since Kubernetes 1.36 it does not
+// say which).
 func candidates(p *diagnose.Pass, pod *model.Pod) []string {
 	if pod.Node != "" {
 		return []string{pod.Node}
 	}
-	said := func(c model.Condition) bool {
-		return c.Type == "PodScheduled" && c.Status == "False" && (strings.Contains(c.Message, "node.kubernetes.io/not-ready") || strings.Contains(c.Message, "node.kubernetes.io/network-unavailable"))
-	}
-	if !slices.ContainsFunc(pod.Conditions, said) {
+	if !slices.ContainsFunc(pod.Conditions, func(c model.Condition) bool {
+		return c.Type == "PodScheduled" && c.Status == "False" && strings.Contains(c.Message, "untolerated taint")
+	}) {
 		return nil
 	}
-	return sortedKeys(p.Case.World.Kube.Nodes)
+	var out []string
+	for _, name := range sortedKeys(p.Case.World.Kube.Nodes) {
+		if n := p.Case.World.Kube.Nodes[name]; n != nil && slices.ContainsFunc(n.Taints, notReadyTaint) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// notReadyTaint says whether a taint is one that Kubernetes puts on nodes that are not ready.
+func notReadyTaint(taint string) bool {
+	return strings.HasPrefix(taint, "node.kubernetes.io/not-ready") || strings.HasPrefix(taint, "node.kubernetes.io/network-unavailable")
+}
+
+// surely is how sure a finding about a pod's node is: where the pod has none yet,
+// another node may be the one that was meant.
+func surely(pod *model.Pod) diagnose.Confidence {
+	if pod.Node == "" {
+		return diagnose.Likely
+	}
+	return diagnose.Proven
 }
 
 // fatal is the first problem of the network plugin on a node that keeps new pods

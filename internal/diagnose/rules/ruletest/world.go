@@ -33,8 +33,8 @@ func subnetID(name string) string { return vnetID() + "/subnets/" + name }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-// World builds a healthy world: cni is kubenet, node-subnet, pod-subnet or
-// overlay; outbound is an outbound type as Azure writes it.
+// World builds a healthy world: cni is kubenet, node-subnet, pod-subnet,
+// overlay or flannel; outbound is an outbound type as Azure writes it.
 func World(cni, outbound string) (*model.World, error) {
 	b := builder{cni: cni, outbound: outbound, w: &model.World{Read: map[string]bool{}}}
 	for _, kind := range []string{
@@ -44,7 +44,7 @@ func World(cni, outbound string) (*model.World, error) {
 		b.w.Read[kind] = true
 	}
 	switch cni {
-	case "kubenet", "node-subnet", "pod-subnet", "overlay":
+	case "kubenet", "node-subnet", "pod-subnet", "overlay", "flannel":
 	default:
 		return nil, fmt.Errorf("base %q: no such pod network", cni)
 	}
@@ -77,7 +77,7 @@ func nodeAddr(i int) netip.Addr { return addr(fmt.Sprintf("10.20.0.%d", 4+i)) }
 func nicID(i int) string {
 	return id(nodeGroup, "Microsoft.Network/networkInterfaces", fmt.Sprintf("nic-np-%d", i))
 }
-func (b *builder) routed() bool   { return b.cni == "kubenet" || b.cni == "overlay" }
+func (b *builder) routed() bool   { return b.cni == "kubenet" || b.cni == "overlay" || b.cni == "flannel" }
 func (b *builder) lb() string     { return id(nodeGroup, "Microsoft.Network/loadBalancers", "kubernetes") }
 func (b *builder) subnet() string { return subnetID("snet-nodes") }
 
@@ -118,7 +118,9 @@ func (b *builder) kube() {
 	b.service("kube-system", "kube-dns", "10.0.0.10", model.Labels{"k8s-app": "kube-dns"}, "UDP", 53)
 	b.service("shop", "web", "10.0.40.7", model.Labels{"app": "web"}, "TCP", 8080)
 	k.ConfigMaps = map[model.Ref]map[string]string{}
-	if b.routed() {
+	if b.cni == "flannel" {
+		b.flannel()
+	} else if b.routed() {
 		k.ConfigMaps["configmap/kube-system/azure-ip-masq-agent-config-reconciled"] = map[string]string{
 			"ip-masq-agent-reconciled": "nonMasqueradeCIDRs:\n- 10.244.0.0/16\nmasqLinkLocal: true\n",
 		}
@@ -185,6 +187,9 @@ func (b *builder) azure() {
 	switch b.cni {
 	case "kubenet":
 		c.NetworkPlugin, c.NetworkPolicy = "kubenet", "calico"
+		c.PodCIDRs = []netip.Prefix{prefix("10.244.0.0/16")}
+	case "flannel":
+		c.NetworkPlugin, c.Dataplane, c.NetworkPolicy = "none", "", "calico"
 		c.PodCIDRs = []netip.Prefix{prefix("10.244.0.0/16")}
 	case "overlay":
 		c.PluginMode = "overlay"
