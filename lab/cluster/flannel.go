@@ -66,6 +66,7 @@ func netConf() string {
 const flannelPlugin = `#!/bin/sh
 config=$(cat)
 if [ ! -r ` + subnetFile + ` ]; then
+	[ "$CNI_COMMAND" = DEL ] && exit 0 # what was never set up need not be taken down
 	echo '{"cniVersion":"0.3.1","code":11,"msg":"loadFlannelSubnetEnv failed: open ` + subnetFile + `: no such file or directory"}'
 	exit 1
 fi
