@@ -48,6 +48,7 @@ func flows(c *model.Case, from kube.From) []model.Flow {
 		out = append(out, f)
 	}
 	if len(out) == 0 {
+		base.To = unaddressed(q.To)
 		out = append(out, base)
 	}
 	return out
@@ -58,6 +59,16 @@ func throughProxy(c *model.Case, dst netip.AddrPort) bool {
 	return slices.ContainsFunc(c.Observations, func(o model.Observation) bool {
 		return o.Purpose == probe.PurposeQuestion && o.Proxy != "" && o.Address == dst
 	})
+}
+
+// unaddressed is the pod, or what owns pods, that was asked for and has no
+// address; "" for all else.
+func unaddressed(to model.Endpoint) model.Ref {
+	switch to.Kind {
+	case "pod", "deployment", "replicaset", "statefulset", "daemonset", "job":
+		return model.NewRef(to.Kind, to.Namespace, to.Name)
+	}
+	return ""
 }
 
 // destinations are the addresses that were asked for, connected to, or answered by DNS.

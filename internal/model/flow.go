@@ -89,6 +89,7 @@ type ProxyState struct {
 	Stale   []string `json:"stale,omitempty"`   // targets that are no endpoints: address:port
 	Missing []string `json:"missing,omitempty"` // endpoints that are no targets
 	Share   float64  `json:"share,omitempty"`   // of the connections that go to stale targets
+	Bare    bool     `json:"bare,omitempty"`    // it sends on to another node without its own address as the source: the answer goes past it
 	Rule    string   `json:"rule,omitempty"`    // that translates to the first stale target, or refuses
 }
 

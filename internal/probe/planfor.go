@@ -43,6 +43,9 @@ func PlanFor(q model.Question, f Facts) Plan {
 	base := questionTarget(q, f)
 	p := Plan{Timeouts: f.Timeouts, ExtraRoots: f.ExtraRoots, CAFiles: caFiles(f.Env)}
 	if base.Host == "" && !base.Address.IsValid() {
+		if q.To.Kind != "internet" {
+			return p // a pod without an address: there is nothing to try, and other hosts do not stand for it
+		}
 		for _, o := range others(f, "", 0) {
 			o.Purpose, o.When = PurposeQuestion, Always
 			p.Targets = append(p.Targets, o)

@@ -91,3 +91,14 @@ func TestPlanForOtherPlaces(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanForNothing: a pod without an address is not stood for by hosts of the internet.
+func TestPlanForNothing(t *testing.T) {
+	f := Facts{Port: 8080, Others: []string{"api.test:443"}}
+	if p := PlanFor(model.Question{To: model.Endpoint{Kind: "deployment", Namespace: "shop", Name: "web"}}, f); len(p.Targets) != 0 {
+		t.Errorf("tried %+v", p.Targets)
+	}
+	if p := PlanFor(model.Question{To: model.Endpoint{Kind: "internet"}}, f); len(p.Targets) != 1 {
+		t.Errorf("the internet is tried by %+v", p.Targets)
+	}
+}

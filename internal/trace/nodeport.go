@@ -41,10 +41,37 @@ func (t *tracer) nodePort(n *model.Node) {
 	t.add(s)
 	if walk != nil {
 		t.addProxyStep(ref, f, *walk, svc, entry)
+		t.unmasqueraded(ref, f, *walk, svc, to)
 	}
 	t.org = origin{ref: ref, addr: t.flow.Src, node: n}
 	t.walked, t.walk, t.member = true, nil, nil
 	t.leave(nil, nil)
+}
+
+// unmasqueraded judges a node that sends the packet on to another node's endpoint
+// without masquerading it, although the Service wants that: the endpoint answers the
+// client past this node, from an address that the client does not know.
+func (t *tracer) unmasqueraded(at model.Ref, f *nodeFilter, r netfilter.Result, svc *backends, to *backend) {
+	if !svc.masq || to.node == "" || to.node == svc.node || t.dead {
+		return
+	}
+	there := 0
+	for _, o := range r.Outcomes {
+		if !o.Packet.DNAT || addrPort(o.Packet) != to.addr {
+			continue
+		}
+		if there++; o.Packet.SNAT || o.Verdict != netfilter.Accept || len(o.If) > 0 {
+			return
+		}
+	}
+	if there == 0 {
+		return
+	}
+	t.add(model.Step{
+		Hop: model.HopKubeProxy, At: at, Title: "masquerading on " + string(at), Verdict: model.Drop, Decided: at,
+		Proxy:  &model.ProxyState{Mode: proxyMode(f.rules), Bare: true},
+		Reason: fmt.Sprintf("no rule of %s masquerades what it sends on to %s on node %s: the endpoint answers the client from its own address, which the client does not know", at, to.addr, to.node),
+	})
 }
 
 // portWalk walks the packet through the rules of the node that it comes to; nil: they were not read.

@@ -46,6 +46,30 @@ func (t *tracer) source(*backends, *backend) {
 	}
 }
 
+// destination ends the way to a pod that was asked for by its name, or by what
+// owns it, and has no address: no packet can be sent.
+func (t *tracer) destination(*backends, *backend) {
+	to := t.flow.To
+	if t.flow.Dst.IsValid() || to == "" || to.Kind() == "node" || to.Kind() == "service" {
+		return
+	}
+	s := model.Step{Hop: model.HopPod, At: to, Title: string(to), Verdict: model.Drop, Decided: to, Reason: "no pod of it has an address"}
+	p := t.x.w.Kube.Pods[to]
+	if p == nil {
+		p = t.x.podOf[to]
+	}
+	switch {
+	case p != nil:
+		s.At, s.Title = p.Ref(), fmt.Sprintf("pod %s/%s", p.Namespace, p.Name)
+		s.Reason = strings.TrimSpace(fmt.Sprintf("the pod has no address (%s %s)", p.Phase, p.Reason))
+	case !t.x.read("pod"):
+		s.Verdict, s.Decided, s.Reason = model.Unknown, "", "its pods were not read"
+		s.Gaps = []model.Gap{t.x.gap("pod", "pods of "+string(to), to, "list pods in namespace "+to.Part(0))}
+	}
+	t.add(s)
+	t.end()
+}
+
 func (t *tracer) podSource(s *model.Step, p *model.Pod) {
 	s.Title = fmt.Sprintf("pod %s/%s on %s", p.Namespace, p.Name, p.Node)
 	addr := t.org.addr

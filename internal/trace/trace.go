@@ -160,7 +160,7 @@ func (x *Index) follow(f model.Flow, org origin, svc *backends, to *backend) mod
 		t.far, svc, to = &farService{svc, to}, nil, nil // translated where it arrives
 	}
 	for _, mechanism := range []func(*backends, *backend){
-		t.source, t.egressPolicy, t.localNetworks, t.service, t.kubeProxy, t.kernelOut, t.masquerade, t.leave,
+		t.source, t.destination, t.egressPolicy, t.localNetworks, t.service, t.kubeProxy, t.kernelOut, t.masquerade, t.leave,
 	} {
 		if t.ended {
 			break

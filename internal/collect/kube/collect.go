@@ -134,6 +134,7 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 		work.Go(func() { r.events(ctx, ref) })
 	}
 	work.Wait()
+	r.eventsOfDestinations(ctx, q, found, o)
 	r.network(ctx)
 	lift(w)
 	arrange(w)
@@ -482,6 +483,43 @@ func (r *reader) owners(ctx context.Context, pod model.Ref) {
 		}
 		owner = w.Owner
 	}
+}
+
+// eventsOfDestinations reads what happened to pods that were asked for, or that a
+// Service selects, and are not ready: a few of them, and nothing where all is well.
+func (r *reader) eventsOfDestinations(ctx context.Context, q *model.Question, f found, o Options) {
+	refs := f.to
+	if len(refs) == 0 {
+		refs = inCluster(r.w, q.To, o.namespace(q.From))
+	}
+	var about []model.Ref
+	for ref, p := range r.w.Kube.Pods {
+		if !p.Ready && p.Phase != "Succeeded" && meant(r.w, refs, p) {
+			about = append(about, ref)
+		}
+	}
+	slices.Sort(about)
+	var work sync.WaitGroup
+	for _, ref := range about[:min(len(about), maxFrom)] {
+		work.Go(func() { r.events(ctx, ref) })
+	}
+	work.Wait()
+}
+
+// meant says that a pod is one of the objects, or selected by one that is a Service.
+func meant(w *model.World, refs []model.Ref, p *model.Pod) bool {
+	return slices.ContainsFunc(refs, func(ref model.Ref) bool {
+		s := w.Kube.Services[ref]
+		if s == nil || s.Namespace != p.Namespace || len(s.Selector) == 0 {
+			return ref == p.Ref()
+		}
+		for k, v := range s.Selector {
+			if p.Labels[k] != v {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // events reads the events about an object, and about the node that it runs on.

@@ -402,3 +402,23 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+// TestMeant holds which pods events are read of: those asked for by name, and
+// those that a Service that is asked for selects.
+func TestMeant(t *testing.T) {
+	pod := &model.Pod{Namespace: "shop", Name: "web-1", Labels: model.Labels{"app": "web"}}
+	w := &model.World{Kube: model.Kube{Services: map[model.Ref]*model.Service{
+		"service/shop/web":   {Namespace: "shop", Name: "web", Selector: model.Labels{"app": "web"}},
+		"service/shop/other": {Namespace: "shop", Name: "other", Selector: model.Labels{"app": "other"}},
+		"service/ops/web":    {Namespace: "ops", Name: "web", Selector: model.Labels{"app": "web"}},
+		"service/shop/none":  {Namespace: "shop", Name: "none"},
+	}}}
+	for ref, want := range map[model.Ref]bool{
+		"service/shop/web": true, "service/shop/other": false, "service/ops/web": false, "service/shop/none": false,
+		"pod/shop/web-1": true, "pod/shop/web-2": false,
+	} {
+		if got := meant(w, []model.Ref{ref}, pod); got != want {
+			t.Errorf("%s: %t", ref, got)
+		}
+	}
+}

@@ -22,7 +22,7 @@ Mend the request: its path, its credentials, its method.
 	Hop:    model.HopHTTP,
 	Covers: []string{"endpoint-404"},
 	Needs:  []string{"probe"},
-	Under:  []string{"egress-address-refused", "proxy-auth-required", "rate-limited"},
+	Under:  []string{"egress-address-refused", "proxy-auth-required", "rate-limited", "noproxy-missing"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		status := diagnose.Status(seen)

@@ -22,6 +22,7 @@ Mend it with the owner of the service; retry with a growing pause when it is 503
 	Hop:    model.HopHTTP,
 	Covers: []string{"endpoint-5xx"},
 	Needs:  []string{"probe"},
+	Under:  []string{"noproxy-missing"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		status := diagnose.Status(seen)

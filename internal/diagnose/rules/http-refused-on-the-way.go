@@ -22,7 +22,7 @@ Mend it in that one's rules, by allowing the destination.
 	Hop:    model.HopAppliance,
 	Covers: []string{"nva-http-403"},
 	Needs:  []string{"probe"},
-	Under:  []string{"proxy-auth-required", "firewall-fqdn", "firewall-aks-fqdn"},
+	Under:  []string{"proxy-auth-required", "firewall-fqdn", "firewall-aks-fqdn", "noproxy-missing"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		status := diagnose.Status(seen)

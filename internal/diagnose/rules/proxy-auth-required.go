@@ -23,6 +23,7 @@ Mend it by putting credentials into the proxy URL (from a Secret), or by letting
 	Hop:    model.HopApp,
 	Covers: []string{"app-proxy-auth-required"},
 	Needs:  []string{"probe"},
+	Under:  []string{"noproxy-missing"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		if seen == nil || !(diagnose.Status(seen) == 407 || seen.Failed == "proxy" && strings.Contains(seen.Detail, "407")) {

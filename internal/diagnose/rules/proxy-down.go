@@ -21,6 +21,7 @@ Mend the proxy, or the address by which the pod's variables name it.
 `,
 	Hop:        model.HopAppliance,
 	Needs:      []string{"probe"},
+	Under:      []string{"noproxy-missing"},
 	LastResort: true,
 	Sees: func(o *model.Observation) bool {
 		return o.Proxy != "" && (o.Failed == "tcp" || o.Failed == "proxy") && o.Result != model.HTTPStatus

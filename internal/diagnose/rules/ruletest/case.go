@@ -101,6 +101,26 @@ func mergePatch(target, patch any) any {
 	return t
 }
 
+// asked is the pod, or what owns pods, that a question leads to.
+func asked(q model.Question) model.Ref {
+	switch q.To.Kind {
+	case "pod", "deployment":
+		return model.NewRef(q.To.Kind, q.To.Namespace, q.To.Name)
+	}
+	return ""
+}
+
+// podAddr is the address of the pod, or of the only one that the workload owns;
+// not valid where it has none.
+func podAddr(c *model.Case, ref model.Ref) netip.Addr {
+	for _, p := range c.World.Kube.Pods {
+		if (p.Ref() == ref || p.Owner == ref) && len(p.IPs) > 0 {
+			return p.IPs[0]
+		}
+	}
+	return netip.Addr{}
+}
+
 // Case builds the model's case.
 func (s *Spec) Case() (*model.Case, error) {
 	w, err := s.world()
@@ -129,6 +149,9 @@ func (s *Spec) Case() (*model.Case, error) {
 	}
 	if a := c.Observations; len(a) > 0 && a[0].Address.IsValid() {
 		flow.Dst, flow.DstPort = a[0].Address.Addr(), a[0].Address.Port()
+	}
+	if !flow.Dst.IsValid() {
+		flow.To = asked(q)
 	}
 	c.Paths = []model.Path{trace.Build(&c.World).Run(flow)}
 	return c, nil
@@ -278,6 +301,8 @@ func (s *Spec) destination(c *model.Case) (netip.AddrPort, error) {
 		return netip.AddrPortFrom(q.Address, port), nil
 	case q.To.Addr.IsValid():
 		return netip.AddrPortFrom(q.To.Addr, port), nil
+	case asked(q) != "":
+		return netip.AddrPortFrom(podAddr(c, asked(q)), port), nil
 	}
 	return netip.AddrPortFrom(addr("198.51.100.10"), port), nil
 }
