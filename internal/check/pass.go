@@ -26,12 +26,14 @@ type Pass struct {
 	gaps     []model.Gap // that the World did not record
 	notes    []string
 
-	idx       *trace.Index
-	pods      map[string][]*model.Pod              // by namespace, in order
-	labelled  map[[3]string][]*model.Pod           // by namespace, label and its value: living pods, in order
-	workloads map[string][]*model.Workload         // by namespace, in order
-	slices    map[model.Ref][]*model.EndpointSlice // by Service
-	onNode    map[string]*model.Pod                // one running pod of each node; made when first asked for
+	idx        *trace.Index
+	pods       map[string][]*model.Pod              // by namespace, in order
+	labelled   map[[3]string][]*model.Pod           // by namespace, label and its value: living pods, in order
+	workloads  map[string][]*model.Workload         // by namespace, in order
+	slices     map[model.Ref][]*model.EndpointSlice // by Service
+	everywhere map[[2]string][]*model.Pod           // by label and its value; this and all are made when first asked for
+	all        []*model.Pod
+	onNode     map[string]*model.Pod // one running pod of each node; made when first asked for
 }
 
 func newPass(w *model.World, o Options) *Pass {

@@ -2,12 +2,12 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/policy"
-	"github.com/podpath/podpath/internal/reach"
 )
 
 var policySelectsNothing = Check{
@@ -29,15 +29,77 @@ Mend the selector, or delete the policy.
 		if summary(p.World).Policies == 0 {
 			return
 		}
-		for _, h := range reach.New(p.index().Policies(), nil).Hygiene() {
-			switch {
-			case h.Kind == "selects-nothing" && !p.waits(h.Policy):
-				p.Report(p.emptyPolicy(h.Policy, "selects no pod", h.Reason))
-			case h.Kind == "dead-rule" && strings.Contains(h.Reason, "none of its peers"):
-				p.Report(p.emptyPolicy(h.Policy, "has an "+h.Rule+" that allows nobody", h.Reason))
+		for _, tier := range p.index().Policies().Rules().Tiers {
+			for _, pol := range tier.Policies {
+				switch {
+				case p.chosen(&pol.Subject):
+					p.emptyRules(pol)
+				case !p.waits(pol.Ref):
+					p.Report(p.emptyPolicy(pol.Ref, "selects no pod", "its selector selects no pod"))
+				}
 			}
 		}
 	},
+}
+
+// emptyRules reports the rules of a policy all of whose peers are pods that do not exist.
+func (p *Pass) emptyRules(pol *policy.Policy) {
+	for _, side := range []struct {
+		word string
+		side *policy.Side
+	}{{"egress", pol.Egress}, {"ingress", pol.Ingress}} {
+		if side.side == nil {
+			continue
+		}
+		for i := range side.side.Rules {
+			r := &side.side.Rules[i]
+			somebody := func(x policy.Peer) bool { return x.Kind != policy.Pods || p.chosen(&x.Pods) }
+			if r.Action == policy.Allow && len(r.Peers) > 0 && !slices.ContainsFunc(r.Peers, somebody) {
+				name := fmt.Sprintf("%s rule %d", side.word, r.Index+1)
+				p.Report(p.emptyPolicy(pol.Ref, "has an "+name+" that allows nobody", "none of the peers of "+name+" selects a pod"))
+			}
+		}
+	}
+}
+
+// chosen says that a selection chooses some pod, or may.
+func (p *Pass) chosen(s *policy.Selection) bool {
+	x := p.index().Policies()
+	return slices.ContainsFunc(p.candidates(s), func(pod *model.Pod) bool {
+		tri, _ := x.Selects(s, pod)
+		return tri != policy.No
+	})
+}
+
+// candidates are the pods among which those of a selection are: the fewest that
+// one of its labels leaves.
+func (p *Pass) candidates(s *policy.Selection) []*model.Pod {
+	if s.Namespace != "" {
+		return p.pods[s.Namespace]
+	}
+	if p.everywhere == nil {
+		p.everywhere = map[[2]string][]*model.Pod{}
+		for at, list := range p.labelled {
+			key := [2]string{at[1], at[2]}
+			p.everywhere[key] = append(p.everywhere[key], list...)
+		}
+		p.all = values(p.World.Kube.Pods)
+	}
+	best := p.all
+	for i := range s.Pods.Reqs {
+		r := &s.Pods.Reqs[i]
+		if r.Op != policy.In {
+			continue
+		}
+		var list []*model.Pod
+		for _, v := range r.Values {
+			list = append(list, p.everywhere[[2]string{r.Key, v}]...)
+		}
+		if len(list) < len(best) {
+			best = list
+		}
+	}
+	return best
 }
 
 func (p *Pass) emptyPolicy(ref model.Ref, what, reason string) Finding {

@@ -73,6 +73,9 @@ func lacks(pods []*model.Pod, port *model.ServicePort) bool {
 		number, err = int(port.Port), nil
 	}
 	for _, pod := range pods {
+		if len(pod.Containers) == 0 {
+			return false // not known
+		}
 		for i := range pod.Containers {
 			c := &pod.Containers[i]
 			if !policy.Serves(c) || c.Kind == "ephemeral" {

@@ -150,6 +150,10 @@ func TestServiceTargetPort(t *testing.T) {
 			c := &w.Kube.Pods["pod/a/shop-1"].Containers[0]
 			c.Ports, c.Command = nil, []string{"serve", "v1.30"}
 		}, nil},
+		example{"containers are not known", func(w *model.World) {
+			to("9090")(w)
+			w.Kube.Pods["pod/a/shop-1"].Containers = nil
+		}, nil},
 		example{"headless", func(w *model.World) {
 			to("9090")(w)
 			w.Kube.Services["service/a/shop"].Headless = true

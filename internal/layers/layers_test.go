@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage", "internal/check", "internal/cni"},
 	"internal/manifest":      {"internal/model", "internal/policy"},
 	"internal/reach":         {"internal/model", "internal/policy", "internal/trace", "internal/reach"},
-	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/reach", "internal/corefile", "internal/diagnose"},
+	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/corefile", "internal/diagnose"},
 	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace", "internal/check"},
 	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace", "internal/manifest", "internal/policy", "internal/reach", "internal/check", "internal/cni"},
 	"internal/layers":        {},
