@@ -27,7 +27,7 @@ Mend what is named; on AKS sysctls belong into the node pool's custom node confi
 	Run: func(p *Pass) {
 		for _, name := range sortedNames(p.World.Nodes) {
 			facts := p.World.Nodes[name]
-			for _, f := range []func(*model.NodeFacts) *Finding{tracked, neighbours, clock, unkept} {
+			for _, f := range []func(*model.NodeFacts) *Finding{tracked, neighbours, clock, unkept, strict, noPlugin} {
 				if found := f(facts); found != nil {
 					found.Subject = model.NewRef("node", name)
 					p.Report(*found)
@@ -118,5 +118,41 @@ func unkept(f *model.NodeFacts) *Finding {
 		Severity: Risk, Title: fmt.Sprintf("Node %s stops forwarding at its next boot: %s sets %s to %s", f.Node, file.File, key, file.Value),
 		Evidence: nodeEvidence(f, fmt.Sprintf("%s is 1 now, and %s = %s in %s", key, key, file.Value, file.File)), Fix: []diagnose.Command{{Text: "Take the line out of " + file.File}},
 		Confidence: diagnose.Possible,
+	}
+}
+
+// strict finds a reverse path filter that drops answers which come in by another
+// link than the one that the node would use: it matters with more than one way out.
+func strict(f *model.NodeFacts) *Finding {
+	uplink, other := "", ""
+	for _, r := range f.Routes {
+		switch {
+		case !r.Gw.IsValid() || r.Dev == "":
+		case r.Dst.Bits() == 0 && r.Dst.Addr().Is4():
+			uplink = r.Dev
+		default:
+			other = r.Dev
+		}
+	}
+	value := max(f.Sysctls["net.ipv4.conf.all.rp_filter"], f.Sysctls["net.ipv4.conf."+uplink+".rp_filter"])
+	if value != "1" || uplink == "" || other == "" || other == uplink {
+		return nil
+	}
+	return &Finding{
+		Severity: Risk, Confidence: diagnose.Possible, Title: fmt.Sprintf("Node %s has routes by %s and %s, and rp_filter is strict", f.Node, uplink, other),
+		Summary:  "Answers that come in by another link than the one of the route to their sender are dropped.",
+		Evidence: nodeEvidence(f, fmt.Sprintf("rp_filter is 1; the default route is by %s, another gateway by %s", uplink, other)),
+		Fix:      []diagnose.Command{{Text: "Set net.ipv4.conf.all.rp_filter to 2 (loose), or make the routes symmetric"}},
+	}
+}
+
+// noPlugin finds a node without configuration of a network plugin.
+func noPlugin(f *model.NodeFacts) *Finding {
+	if !f.CNIRead || len(f.CNI) > 0 {
+		return nil
+	}
+	return &Finding{
+		Severity: Outage, Hop: model.HopCNI, Title: fmt.Sprintf("Node %s has no configuration of a network plugin", f.Node), Summary: "Pods that start there get no network.",
+		Evidence: nodeEvidence(f, "no file of a plugin is in /etc/cni/net.d"), Fix: []diagnose.Command{{Text: "See why the plugin's agent on this node has not written it"}},
 	}
 }

@@ -104,6 +104,11 @@ func TestInsideNodes(t *testing.T) {
 	)
 }
 
+// twoWays gives a node a second link with a gateway of its own.
+func twoWays(w *model.World) {
+	w.Nodes["n1"].Routes = append(w.Nodes["n1"].Routes, model.KernelRoute{Table: 254, Dst: prefixes("192.0.2.0/24")[0], Gw: addr("10.1.0.1"), Dev: "eth1"})
+}
+
 func TestNodeState(t *testing.T) {
 	set := func(key, value string) func(*model.World) {
 		return func(w *model.World) { w.Nodes["n1"].Sysctls[key] = value }
@@ -125,6 +130,13 @@ func TestNodeState(t *testing.T) {
 		example{"lost at the next boot", func(w *model.World) {
 			w.Nodes["n1"].Persisted = map[string]model.SysctlFile{"net.ipv4.ip_forward": {Value: "0", File: "/etc/sysctl.d/99-hard.conf"}}
 		}, []string{maybe}},
+		example{"strict, with one way out", set("net.ipv4.conf.all.rp_filter", "1"), nil},
+		example{"strict, with two", both(set("net.ipv4.conf.all.rp_filter", "1"), twoWays), []string{maybe}},
+		example{"loose, with two", both(set("net.ipv4.conf.all.rp_filter", "2"), twoWays), nil},
+		example{"no plugin", func(w *model.World) { w.Nodes["n1"].CNIRead = true }, []string{found}},
+		example{"a plugin", func(w *model.World) {
+			w.Nodes["n1"].CNIRead, w.Nodes["n1"].CNI = true, []model.CNIConfig{{File: "10-azure.conflist"}}
+		}, nil},
 		example{"kept", func(w *model.World) {
 			w.Nodes["n1"].Persisted = map[string]model.SysctlFile{"net.ipv4.ip_forward": {Value: "1", File: "/etc/sysctl.d/99-k8s.conf"}}
 		}, nil},
