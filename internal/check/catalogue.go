@@ -4,7 +4,7 @@ package check
 // comes before what only sees its effects.
 func All() []*Check {
 	return []*Check{
-		&names, &requiredEndpoints, &betweenNodes, &insideNodes,
+		&names, &requiredEndpoints, &podsWayOut, &betweenNodes, &insideNodes,
 		&corednsShape, &corefileLines, &nodeCondition, &agents, &nodeState, &webhookUnreachable, &apiService,
 		&serviceSelectsNothing, &serviceNoneReady, &serviceTargetPort, &serviceStaleEndpoints, &serviceExternalName, &ingressBackend,
 		&policySelectsNothing, &policyLocksOutDNS, &policyNotEnforced,

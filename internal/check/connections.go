@@ -20,6 +20,7 @@ type connection struct {
 	what     string      // "mcr.microsoft.com:443"
 	hops     []model.Hop // at which it must not be stopped; nil: anywhere
 	optional bool        // the cluster lives without it
+	maybe    bool        // that it is stopped may be meant
 }
 
 // expectation is a kind of such connections.
@@ -103,13 +104,16 @@ func (p *Pass) named(e *expectation, b *blocked) Finding {
 	if oneFlow.MatchString(f.Title) {
 		f.Title = oneFlow.ReplaceAllLiteralString(f.Title, "the way to "+share)
 	} else {
-		f.Title += " (" + share + ")"
+		f.Title = strings.TrimSuffix(f.Title, ", which AKS needs") + " (" + share + ")"
 	}
 	if f.Hop == model.HopKubeProxy {
 		f.Severity = min(f.Severity, Broken) // some Services, not all that the node does
 	}
 	if !b.required {
 		f.Severity, f.Confidence = Notice, diagnose.Possible
+	}
+	if b.first.maybe {
+		f.Confidence = diagnose.Possible
 	}
 	return f
 }

@@ -128,3 +128,29 @@ func TestPolicyIsNotTheNetwork(t *testing.T) {
 		denyRule(true, "10.50.0.0/16", "*", "*")(w)
 	}, []string{"nsg/nsg1/Deny likely"}})
 }
+
+func TestPodsWayOut(t *testing.T) {
+	closed := func(w *model.World) {
+		nsg := w.Azure.NSGs[tracetest.ID("networkSecurityGroups", "nsg2")]
+		nsg.Rules = append(nsg.Rules, model.NSGRule{Name: "Closed", Priority: 200, Protocol: "*", Sources: []string{"*"}, Destinations: []string{"Internet"}, DestPorts: []string{"*"}, SourcePorts: []string{"*"}})
+	}
+	public := func(w *model.World) {
+		s := &model.Service{Namespace: "default", Name: "kubernetes", Type: "ClusterIP", ClusterIPs: addrs("10.2.0.1"), Ports: []model.ServicePort{{Name: "https", Port: 443, TargetPort: "443", Protocol: "TCP"}}}
+		w.Kube.Services[serviceRef(s)] = s
+		w.Kube.EndpointSlices["endpointslice/default/kubernetes"] = &model.EndpointSlice{
+			Namespace: "default", Name: "kubernetes", Service: "kubernetes", AddressType: "IPv4", Ports: []model.EndpointPort{{Name: "https", Port: 443, Protocol: "TCP"}},
+			Endpoints: []model.SliceEndpoint{{Addresses: []string{"20.9.9.9"}, Ready: true, Serving: true}},
+		}
+	}
+	const found, maybe = "nsg/nsg2/Closed likely", "nsg/nsg2/Closed possible"
+	tryOn(t, "azure-pod-subnet", "loadBalancer", "nsg-denies",
+		example{"open", public, nil},
+		example{"no internet for pods", closed, []string{maybe}},
+		example{"and the API server is there", func(w *model.World) { public(w); closed(w) }, []string{found}},
+	)
+	// Pods that leave with their nodes' addresses are judged with their nodes.
+	try(t, "nsg-denies", example{"nobody is in the pods' subnet", closed, nil})
+	tryOn(t, "azure-pod-subnet", "userAssignedNATGateway", "natgw-not-associated", example{"the pods' subnet has no gateway", func(w *model.World) {
+		subnetNamed(w, "pods").NATGatewayID = ""
+	}, []string{"subnet/vnet1/pods possible"}})
+}

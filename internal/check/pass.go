@@ -120,7 +120,7 @@ func (p *Pass) Report(f Finding) {
 
 // add takes into a finding what another one about the same line saw.
 func (f *Finding) add(g *Finding) {
-	if g.Confidence > f.Confidence {
+	if g.Confidence > f.Confidence || g.Confidence == f.Confidence && g.Severity > f.Severity {
 		g.Evidence, *f = append(g.Evidence, f.Evidence...), *g
 		return
 	}
