@@ -14,6 +14,7 @@ import (
 	"github.com/podpath/podpath/internal/collect/kube"
 	"github.com/podpath/podpath/internal/examine"
 	"github.com/podpath/podpath/internal/report"
+	"github.com/podpath/podpath/internal/vantage"
 )
 
 // checkFlags are the flags of 'check'.
@@ -80,6 +81,9 @@ func (f *checkFlags) report(ctx context.Context, s Streams) (*check.Report, erro
 	f.opts.Now = time.Now().UTC()
 	if err := f.checkReader(); err != nil {
 		return nil, err
+	}
+	if f.opts.AllNodes && (f.snapshot != "" || f.opts.Probe.NodeReader == vantage.ReaderNone) {
+		return nil, errors.New("--all-nodes reads inside nodes: leave --snapshot and --node-reader none out")
 	}
 	if f.snapshot != "" {
 		c, err := loadCase(f.snapshot, s.In)

@@ -60,20 +60,24 @@ func checkText(w io.Writer, r *check.Report, o Options) error {
 	}
 	p.unchecked(r)
 	p.list("Notes", r.Notes)
-	if !o.Wide && len(r.Causes)+len(r.AlsoNoticed) > 0 {
+	if ids := rules(r); !o.Wide && len(ids) > 0 {
 		p.b.WriteString("\n")
-		p.line("", p.paint("dim", "evidence and remedies: -o wide; the page on one: podpath explain "+example(r).Rule))
+		p.line("", p.paint("dim", "evidence and remedies: -o wide; the page on one: podpath explain "+strings.Join(ids, " | ")))
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err
 }
 
-// example is the finding that a hint speaks of: the worst.
-func example(r *check.Report) *check.Finding {
-	if len(r.Causes) > 0 {
-		return &r.Causes[0]
+// rules are the ids that a hint names: the first few that were found.
+func rules(r *check.Report) []string {
+	const most = 4
+	var ids []string
+	for _, f := range slices.Concat(r.Causes, r.AlsoNoticed) {
+		if !slices.Contains(ids, f.Rule) && len(ids) < most {
+			ids = append(ids, f.Rule)
+		}
 	}
-	return &r.AlsoNoticed[0]
+	return ids
 }
 
 // checkHead is the cluster in a line, and the answer in another.
