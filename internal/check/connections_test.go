@@ -63,7 +63,10 @@ func TestRoutes(t *testing.T) {
 		rt := w.Azure.RouteTables[tracetest.ID("routeTables", "rt1")]
 		rt.Routes = slices.DeleteFunc(rt.Routes, func(r model.Route) bool { return r.Name == "n2" })
 	}
-	tryOn(t, "kubenet", "loadBalancer", "route-node-missing", example{"all there", func(*model.World) {}, nil}, example{"one node's is gone", gone, []string{"routetable/rt1 likely"}})
+	tryOn(t, "kubenet", "loadBalancer", "route-node-missing", example{"that of the node whence it is tried, for the way back", func(w *model.World) {
+		rt := w.Azure.RouteTables[tracetest.ID("routeTables", "rt1")]
+		rt.Routes = slices.DeleteFunc(rt.Routes, func(r model.Route) bool { return r.Name == "n1" })
+	}, []string{"routetable/rt1 likely"}}, example{"all there", func(*model.World) {}, nil}, example{"one node's is gone", gone, []string{"routetable/rt1 likely"}})
 }
 
 func TestWayOut(t *testing.T) {
@@ -117,15 +120,16 @@ func TestNames(t *testing.T) {
 // stops behind it is told all the same.
 func TestPolicyIsNotTheNetwork(t *testing.T) {
 	isolate := func(w *model.World) {
+		w.Kube.Policies = map[model.Ref]*model.NetworkPolicy{}
 		for _, ns := range []string{"a", "b"} {
-			p := &model.NetworkPolicy{Namespace: ns, Name: "deny", Ingress: true}
-			w.Kube.Policies = map[model.Ref]*model.NetworkPolicy{p.Ref(): p}
+			p := &model.NetworkPolicy{Namespace: ns, Name: "deny", Egress: true}
+			w.Kube.Policies[p.Ref()] = p
 		}
 	}
 	try(t, "policy-denies", example{"pods are isolated", isolate, nil})
 	try(t, "nsg-denies", example{"and the network is broken", func(w *model.World) {
 		isolate(w)
-		denyRule(true, "10.50.0.0/16", "*", "*")(w)
+		denyRule(true, "10.50.0.0/16", "*", "80")(w) // the port of the pod that is tried
 	}, []string{"nsg/nsg1/Deny likely"}})
 }
 

@@ -47,6 +47,7 @@ func TestPolicyLocksOutDNS(t *testing.T) {
 		example{"DNS is allowed", with(all(toPods(model.Labels{"app": "dns"}, "53"))), nil},
 		example{"another port of DNS is", with(all(toPods(model.Labels{"app": "dns"}, "9153"))), []string{found}},
 		example{"one of its pods is", with(all(model.PolicyRule{Peers: []model.PolicyPeer{{IPBlock: prefixes("10.50.2.0/24")[0]}}})), nil},
+		example{"the other of its pods is", with(all(model.PolicyRule{Peers: []model.PolicyPeer{{IPBlock: prefixes("10.50.1.0/24")[0]}}})), nil},
 		example{"ingress only", with(&model.NetworkPolicy{Name: "deny", Ingress: true}), nil},
 		example{"another policy allows it", with(all(), &model.NetworkPolicy{Name: "dns", Egress: true, EgressRules: []model.PolicyRule{toPods(model.Labels{"app": "dns"}, "53")}}), nil},
 		example{"the pods ask others", func(w *model.World) {
