@@ -108,6 +108,7 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 		c.Paths = append(c.Paths, idx.Run(f))
 	}
 	c.Lookup = lookup(c, from, idx)
+	sayWhy(c, idx.Run)
 	a.Result = diagnose.RunWith(c, rules.All(), idx.Run)
 	a.Timing.Own = time.Since(own)
 	a.Timing.Total = time.Since(start)

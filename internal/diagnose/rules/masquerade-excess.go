@@ -75,8 +75,8 @@ func reportExcess(p *diagnose.Pass, w diagnose.Way, step, masq *model.Step) {
 	}
 	f := diagnose.Finding{
 		Hop: model.HopMasquerade, Subject: ref,
-		Title:   fmt.Sprintf("%s masquerades packets between pods: %s arrives as %s", ref, masq.In.Src, masq.Out.Src),
-		Summary: fmt.Sprintf("With its own address the packet would be let in; with %s it is no pod's, and %s refuses it.", masq.Out.Src, firstOf(string(step.Decided), "the policy of the receiver")),
+		Title:    fmt.Sprintf("%s masquerades packets between pods: %s arrives as %s", ref, masq.In.Src, masq.Out.Src),
+		Summary:  fmt.Sprintf("With its own address the packet would be let in; with %s it is no pod's, and %s refuses it.", masq.Out.Src, firstOf(string(step.Decided), "the policy of the receiver")),
 		Evidence: []diagnose.Evidence{node(masq.Title+": "+masq.Reason, masq.At)},
 	}
 	switch ref.Kind() {

@@ -66,7 +66,7 @@ func candidates(p *diagnose.Pass, pod *model.Pod) []string {
 	}
 	var out []string
 	for _, name := range sortedKeys(p.Case.World.Kube.Nodes) {
-		if n := p.Case.World.Kube.Nodes[name]; n != nil && slices.ContainsFunc(n.Taints, notReadyTaint) {
+		if n := p.Case.World.Kube.Nodes[name]; n != nil && (!n.Ready || slices.ContainsFunc(n.Taints, notReadyTaint)) {
 			out = append(out, name)
 		}
 	}
@@ -75,7 +75,12 @@ func candidates(p *diagnose.Pass, pod *model.Pod) []string {
 
 // notReadyTaint says whether a taint is one that Kubernetes puts on nodes that are not ready.
 func notReadyTaint(taint string) bool {
-	return strings.HasPrefix(taint, "node.kubernetes.io/not-ready") || strings.HasPrefix(taint, "node.kubernetes.io/network-unavailable")
+	for _, name := range []string{"not-ready", "network-unavailable", "unreachable"} {
+		if strings.HasPrefix(taint, "node.kubernetes.io/"+name) {
+			return true
+		}
+	}
+	return false
 }
 
 // surely is how sure a finding about a pod's node is: where the pod has none yet,

@@ -77,7 +77,10 @@ func nodeAddr(i int) netip.Addr { return addr(fmt.Sprintf("10.20.0.%d", 4+i)) }
 func nicID(i int) string {
 	return id(nodeGroup, "Microsoft.Network/networkInterfaces", fmt.Sprintf("nic-np-%d", i))
 }
-func (b *builder) routed() bool   { return b.cni == "kubenet" || b.cni == "overlay" || b.cni == "flannel" }
+
+func (b *builder) routed() bool {
+	return b.cni == "kubenet" || b.cni == "overlay" || b.cni == "flannel"
+}
 func (b *builder) lb() string     { return id(nodeGroup, "Microsoft.Network/loadBalancers", "kubernetes") }
 func (b *builder) subnet() string { return subnetID("snet-nodes") }
 
