@@ -205,11 +205,20 @@ func (p *Pass) result(catalogue []Rule) Result {
 	}
 	if res.Persistence != "intermittent" && res.Works == "false" {
 		res.Persistence = "persistent"
-		if len(res.Causes) > 0 && res.Causes[0].Sometimes {
+		if sometimes(res.Causes) {
 			res.Persistence = "intermittent"
 		}
 	}
 	return res
+}
+
+// sometimes says that the first cause hits a share of the connections, and that
+// none stops all of them on the question's own way: a name that resolves now and
+// then helps nobody whom a rule keeps from the address.
+func sometimes(causes []Finding) bool {
+	return len(causes) > 0 && causes[0].Sometimes && !slices.ContainsFunc(causes, func(f Finding) bool {
+		return !f.Sometimes && f.way == "question" && f.Confidence >= Likely
+	})
 }
 
 // hidden says that a finding is but a consequence of another that explains, on

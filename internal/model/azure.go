@@ -27,6 +27,7 @@ type Azure struct {
 	LoadBalancers    map[string]*LoadBalancer   `json:"loadBalancers,omitempty"`
 	Firewalls        map[string]*Firewall       `json:"firewalls,omitempty"`
 	FirewallPolicies map[string]*FirewallPolicy `json:"firewallPolicies,omitempty"`
+	IPGroups         map[string][]string        `json:"ipGroups,omitempty"` // addresses, ranges and CIDRs
 	PrivateZones     map[string]*PrivateZone    `json:"privateZones,omitempty"`
 	Gateways         map[string]*VNetGateway    `json:"gateways,omitempty"` // virtual network gateways
 	Required         []RequiredEndpoint         `json:"required,omitempty"` // outboundNetworkDependenciesEndpoints
@@ -156,6 +157,7 @@ type Subnet struct {
 	DefaultOutbound  *bool          `json:"defaultOutbound,omitempty"` // nil: not said, which means true
 	ServiceEndpoints []string       `json:"serviceEndpoints,omitempty"`
 	Delegations      []string       `json:"delegations,omitempty"`
+	Attached         []string       `json:"attached,omitempty"` // lower-cased ids of what has an address in it, also of what one may not read
 }
 
 // NSG is a network security group with custom and default rules in one list.

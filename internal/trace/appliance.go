@@ -69,7 +69,8 @@ func (x *Index) stoppedFirewall(ip netip.Addr) *firewall {
 func (t *tracer) nobody(a attachment, e *EffectiveRoute, s model.Step) {
 	x := t.x
 	in, _ := x.inVNetSpace(e.NextHop, a.subnet)
-	complete := x.read("nic") && x.read("firewall")
+	hiding := x.attachedUnread(e.NextHop)
+	complete := x.read("nic") && x.read("firewall") && hiding == ""
 	v := x.vnetOf(a.subnet)
 	own := v != nil && containsAddr(v.Prefixes, e.NextHop)
 	drops := s.Verdict == model.Pass // a route that is not sure to be taken drops nothing for sure
@@ -83,7 +84,7 @@ func (t *tracer) nobody(a attachment, e *EffectiveRoute, s model.Step) {
 	default:
 		drops = false
 		s.Reason = fmt.Sprintf("%s, and nothing that was read has that address", e.text())
-		s.Gaps = append(s.Gaps, x.gap("nic", "who has "+e.NextHop.String(), "", "Microsoft.Network/networkInterfaces/read"))
+		s.Gaps = append(s.Gaps, x.whoHas(e.NextHop, hiding))
 	}
 	s.Verdict = model.Unknown
 	if drops {
@@ -95,6 +96,34 @@ func (t *tracer) nobody(a attachment, e *EffectiveRoute, s model.Step) {
 		return
 	}
 	t.endpoint()
+}
+
+// attachedUnread is a resource that has an address in the same subnet and was not
+// read. Lists of Azure show only what one may see: an empty one is no proof that
+// nobody is there, but the subnet names all that is attached to it.
+func (x *Index) attachedUnread(ip netip.Addr) string {
+	s, ok := x.subnets.Lookup(ip)
+	if !ok {
+		return ""
+	}
+	for _, id := range s.Attached {
+		if x.az.NICs[id] == nil && x.az.Firewalls[id] == nil && x.az.LoadBalancers[id] == nil && !strings.Contains(id, "/virtualnetworkgateways/") {
+			return id
+		}
+	}
+	return ""
+}
+
+func (x *Index) whoHas(ip netip.Addr, hiding string) model.Gap {
+	what := "who has " + ip.String()
+	if hiding == "" {
+		return x.gap("nic", what, "", "Microsoft.Network/networkInterfaces/read")
+	}
+	permission := "Microsoft.Network/networkInterfaces/read"
+	if strings.Contains(hiding, "/azurefirewalls/") {
+		permission = "Microsoft.Network/azureFirewalls/read"
+	}
+	return model.Gap{What: what, Reason: "the subnet has " + hiding + " in it, which could not be read", Permission: permission}
 }
 
 // machine forwards by a network interface: a node that owns the destination's

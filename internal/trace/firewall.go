@@ -18,6 +18,7 @@ type firewall struct {
 	missing      *model.Gap            // a policy (its own or a parent) that was not read
 	network, app []fwRule
 	private      []netip.Prefix // destinations to which network rules do not translate
+	names        bool           // its DNS proxy is on, so that it knows names in network rules
 }
 
 type fwRule struct {
@@ -29,6 +30,9 @@ type fwRule struct {
 	dst   addrSet
 	ports portSet
 	bad   string
+	names bool // names in network rules are resolved
+
+	srcMissing, dstMissing string // an IP group that was not read
 }
 
 // FirewallDecision is what an Azure Firewall's rules do to one flow.
@@ -66,11 +70,13 @@ func (x *Index) compileFirewall(doc *model.Firewall) *firewall {
 	f := &firewall{doc: doc}
 	var ranges []string
 	if doc.PolicyID == "" {
-		f.addGroups(model.NewRef("firewall", doc.Name), doc.Groups)
+		f.names = true // the documents of classic rules do not say
+		f.addGroups(x, model.NewRef("firewall", doc.Name), doc.Groups)
 	} else {
 		chain := x.policyChain(doc.PolicyID, f)
+		f.names = slices.ContainsFunc(chain, func(p *model.FirewallPolicy) bool { return p.DNSProxy })
 		for i := len(chain) - 1; i >= 0; i-- {
-			f.addGroups(model.NewRef("firewallpolicy", chain[i].Name), chain[i].Groups)
+			f.addGroups(x, model.NewRef("firewallpolicy", chain[i].Name), chain[i].Groups)
 			if len(chain[i].PrivateRanges) > 0 {
 				ranges = chain[i].PrivateRanges
 			}
@@ -117,7 +123,7 @@ func (x *Index) groupsGap(policy string) *model.Gap {
 	return nil
 }
 
-func (f *firewall) addGroups(owner model.Ref, groups []model.RuleGroup) {
+func (f *firewall) addGroups(x *Index, owner model.Ref, groups []model.RuleGroup) {
 	groups = slices.Clone(groups)
 	slices.SortStableFunc(groups, func(a, b model.RuleGroup) int { return a.Priority - b.Priority })
 	for _, g := range groups {
@@ -125,20 +131,24 @@ func (f *firewall) addGroups(owner model.Ref, groups []model.RuleGroup) {
 		slices.SortStableFunc(collections, func(a, b model.RuleCollection) int { return a.Priority - b.Priority })
 		for _, c := range collections {
 			for i := range c.Rules {
-				f.addRule(owner, g, c, &c.Rules[i])
+				f.addRule(x, owner, g, c, &c.Rules[i])
 			}
 		}
 	}
 }
 
-func (f *firewall) addRule(owner model.Ref, g model.RuleGroup, c model.RuleCollection, doc *model.FirewallRule) {
+func (f *firewall) addRule(x *Index, owner model.Ref, g model.RuleGroup, c model.RuleCollection, doc *model.FirewallRule) {
 	r := fwRule{FirewallRule: doc, ref: owner + "/" + model.Ref(doc.Name), allow: strings.EqualFold(c.Action, "Allow")}
 	r.where = fmt.Sprintf("collection %s (priority %d)", c.Name, c.Priority)
 	if g.Name != "" {
 		r.where += fmt.Sprintf(" of group %s (priority %d)", g.Name, g.Priority)
 	}
-	r.src, _ = parseAddrs(doc.Sources, nil, "")
-	r.dst, _ = parseAddrs(doc.Destinations, nil, "")
+	var sources, destinations []string
+	sources, r.srcMissing = x.withGroups(doc.Sources, doc.SourceGroups)
+	destinations, r.dstMissing = x.withGroups(doc.Destinations, doc.DestGroups)
+	r.src, _ = parseAddrs(sources, nil, "")
+	r.dst, _ = parseAddrs(destinations, nil, "")
+	r.names = f.names
 	r.ports, r.bad = parsePorts(doc.DestPorts, "")
 	switch doc.Kind {
 	case "network":
@@ -146,6 +156,19 @@ func (f *firewall) addRule(owner model.Ref, g model.RuleGroup, c model.RuleColle
 	case "application":
 		f.app = append(f.app, r)
 	}
+}
+
+// withGroups adds what IP groups hold to a list; missing is one that was not read.
+func (x *Index) withGroups(list, groups []string) (out []string, missing string) {
+	out = slices.Clone(list)
+	for _, g := range groups {
+		held, ok := x.az.IPGroups[g]
+		if !ok {
+			missing = lastOf(g)
+		}
+		out = append(out, held...)
+	}
+	return out, missing
 }
 
 // ref is the policy (or classic firewall), or one of its rules.
@@ -211,11 +234,24 @@ func (x *Index) Firewall(private netip.Addr, f model.Flow) FirewallDecision {
 		d = fw.application(x, f)
 		d.Trail = append(trail, d.Trail...)
 	}
+	if d.Verdict == model.Unknown && len(d.Gaps) == 0 {
+		d.Gaps = []model.Gap{doubtful(d.Decided, d.Reason)}
+	}
 	if d.Verdict == model.Pass && strings.EqualFold(fw.threatIntel(), "deny") && (!f.Dst.IsValid() || !privateAddr(f.Dst)) {
 		d.Verdict = model.Unknown
 		d.Reason += "; but threat intelligence is set to deny, and its list is in no document"
+		d.Gaps = []model.Gap{doubtful(fw.ref(""), "threat intelligence is set to deny, and its list is in no document")}
 	}
 	return d
+}
+
+// doubtful is the Gap of a decision that the documents alone do not give.
+func doubtful(decided model.Ref, why string) model.Gap {
+	g := model.Gap{What: "what " + string(decided) + " decides", Ref: decided, Reason: why}
+	if strings.Contains(why, "IP group ") {
+		g.Permission = "Microsoft.Network/ipGroups/read"
+	}
+	return g
 }
 
 func (f *firewall) threatIntel() string {
@@ -293,6 +329,9 @@ func (x *Index) networkRule(r *fwRule, f model.Flow) (tri, string) {
 	}
 	dst, whyDst := x.fwDest(r, f)
 	if dst == no {
+		if !r.names && len(r.DestFQDNs) > 0 {
+			return no, "names in network rules need the firewall's DNS proxy, which is off"
+		}
 		return no, ""
 	}
 	if m := src.and(dst); m != maybe {
@@ -312,8 +351,8 @@ func (x *Index) fwSource(r *fwRule, f model.Flow) (tri, string) {
 	case len(r.src.prefixes)+len(r.src.ranges) > 0:
 		m, why = maybe, "the source address is not known"
 	}
-	if m == no && len(r.SourceGroups) > 0 {
-		m, why = maybe, "IP group "+lastOf(r.SourceGroups[0])+" was not read"
+	if m == no && r.srcMissing != "" {
+		m, why = maybe, "IP group "+r.srcMissing+" was not read"
 	}
 	return m, why
 }
@@ -336,16 +375,21 @@ func (x *Index) fwDest(r *fwRule, f model.Flow) (tri, string) {
 	}
 	for _, name := range r.DestFQDNs {
 		switch {
+		case !r.names: // names in network rules work with the firewall's DNS proxy only
 		case strings.EqualFold(strings.TrimSuffix(name, "."), f.Host):
 			m = yes // the firewall resolves the same name, when it asks the same DNS
 		case f.Host == "" && f.Dst.IsValid() && !privateAddr(f.Dst):
 			if m = m.or(maybe); m == maybe {
 				why = "what " + name + " resolves to is not known"
 			}
+		case !r.allow && f.Dst.IsValid() && !privateAddr(f.Dst):
+			if m = m.or(maybe); m == maybe {
+				why = "whether " + name + " shares the address " + f.Dst.String() + " is not known"
+			}
 		}
 	}
-	if m == no && len(r.DestGroups) > 0 {
-		m, why = maybe, "IP group "+lastOf(r.DestGroups[0])+" was not read"
+	if m == no && r.dstMissing != "" {
+		m, why = maybe, "IP group "+r.dstMissing+" was not read"
 	}
 	return m, why
 }
@@ -438,6 +482,9 @@ func (f *firewall) throughProxy(x *Index, flow model.Flow) FirewallDecision {
 	flow.Dst, flow.Scheme = netip.Addr{}, cmp.Or(flow.Scheme, "https")
 	flow.DstPort = cmp.Or(flow.HostPort, map[string]uint16{"http": 80}[flow.Scheme], 443)
 	d := f.application(x, flow)
+	if d.Verdict == model.Unknown {
+		d.Gaps = []model.Gap{doubtful(d.Decided, d.Reason)}
+	}
 	if d.Verdict == model.Drop || d.Verdict == model.Reject {
 		d.Verdict = model.Reject
 		if d.unmatched {

@@ -210,6 +210,7 @@ type NSGDecision struct {
 	Custom  bool      // the deciding rule is not one of the six defaults
 	Reason  string
 	Trail   []string
+	Gaps    []model.Gap
 }
 
 // evaluate walks the rules by priority. A rule that cannot be judged is tried
@@ -221,6 +222,7 @@ func (x *Index) evaluate(n *nsg, inbound bool, f model.Flow, at *model.Subnet) N
 	}
 	var d NSGDecision
 	var open []*nsgRule // rules that may match, and come before the one that does
+	var whys []string
 	for i := range rules {
 		r := &rules[i]
 		m, why := x.nsgRuleMatches(r, f, at)
@@ -232,14 +234,15 @@ func (x *Index) evaluate(n *nsg, inbound bool, f model.Flow, at *model.Subnet) N
 		}
 		if m == maybe {
 			d.Trail = append(d.Trail, fmt.Sprintf("%d %s (%s): cannot be told: %s", r.Priority, r.Name, access(r.Allow), why))
-			open = append(open, r)
+			open, whys = append(open, r), append(whys, why)
 			continue
 		}
 		d.Trail = append(d.Trail, fmt.Sprintf("%d %s: matches, %s", r.Priority, r.Name, access(r.Allow)))
 		d.Decided, d.Custom = r.ref, r.custom
-		for _, o := range open {
+		for i, o := range open {
 			if o.Allow != r.Allow {
 				d.Decided, d.Custom = o.ref, o.custom
+				d.Gaps = []model.Gap{doubtful(o.ref, whys[i])}
 				d.Reason = fmt.Sprintf("whether rule %s (priority %d, %s) matches %s cannot be told; else %s (%d) would %s it",
 					o.Name, o.Priority, access(o.Allow), dstText(f), r.Name, r.Priority, verb(r.Allow))
 				return d
@@ -253,7 +256,7 @@ func (x *Index) evaluate(n *nsg, inbound bool, f model.Flow, at *model.Subnet) N
 	d.Verdict, d.Decided = model.Drop, model.NewRef("nsg", cmp.Or(n.doc.Name, lastOf(n.doc.ID)))
 	d.Reason = "no rule matches, and what no rule allows is denied"
 	if len(open) > 0 {
-		d.Verdict = model.Unknown
+		d.Verdict, d.Gaps = model.Unknown, []model.Gap{doubtful(open[0].ref, whys[0])}
 	}
 	return d
 }
@@ -400,7 +403,7 @@ func (x *Index) judgeNSG(id string, inbound bool, at *model.Subnet, where string
 		return s
 	}
 	d := x.evaluate(n, inbound, f, at)
-	s.Verdict, s.Decided, s.Reason, s.Trail = d.Verdict, d.Decided, d.Reason, d.Trail
+	s.Verdict, s.Decided, s.Reason, s.Trail, s.Gaps = d.Verdict, d.Decided, d.Reason, d.Trail, d.Gaps
 	return s
 }
 

@@ -299,6 +299,7 @@ func (c *collector) follow(ctx context.Context, id string) {
 		ids = append(ids, p.BaseID)
 		c.groups(ctx, id)
 	}
+	ids = append(ids, ipGroups(az, id)...)
 	if p := az.Cluster; p != nil && Key(p.ID) == id {
 		for _, pool := range p.AgentPools {
 			ids = append(ids, pool.SubnetID, pool.PodSubnetID)
@@ -312,6 +313,29 @@ func (c *collector) follow(ctx context.Context, id string) {
 	if len(ids) > 0 {
 		c.spawn(func() { c.want(ctx, ids...) })
 	}
+}
+
+// ipGroups are the IP groups that a firewall, a policy or one of its rule
+// collection groups names.
+func ipGroups(az *model.Azure, id string) []string {
+	var groups []model.RuleGroup
+	for _, of := range []string{id, parent(id)} {
+		if f := az.Firewalls[of]; f != nil {
+			groups = f.Groups
+		}
+		if p := az.FirewallPolicies[of]; p != nil {
+			groups = p.Groups
+		}
+	}
+	var ids []string
+	for _, g := range groups {
+		for _, c := range g.Collections {
+			for _, r := range c.Rules {
+				ids = append(append(ids, r.SourceGroups...), r.DestGroups...)
+			}
+		}
+	}
+	return ids
 }
 
 // groups reads a firewall policy's rule collection groups.

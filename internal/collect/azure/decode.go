@@ -166,6 +166,12 @@ func decodeSubnet(x value) *model.Subnet {
 	if len(s.Prefixes) == 0 {
 		s.Prefixes = p.get("addressPrefix").prefixes()
 	}
+	for _, config := range p.get("ipConfigurations").list() {
+		// …/azureFirewalls/fw/azureFirewallIpConfigurations/c is the firewall's.
+		if owner := parent(config.get("id").id()); owner != "" && !slices.Contains(s.Attached, owner) {
+			s.Attached = append(s.Attached, owner)
+		}
+	}
 	for _, endpoint := range p.get("serviceEndpoints").list() {
 		s.ServiceEndpoints = append(s.ServiceEndpoints, endpoint.get("service").str())
 	}

@@ -330,6 +330,9 @@ func put(az *model.Azure, typ string, x value) string {
 		policy := at(&az.FirewallPolicies, parent(id), &model.FirewallPolicy{ID: parent(id), Name: Name(parent(id))})
 		policy.Groups = replace(policy.Groups, decodeRuleGroup(x), func(g model.RuleGroup) string { return strings.ToLower(g.Name) })
 		return "rulegroup"
+	case "microsoft.network/ipgroups":
+		set(&az.IPGroups, id, x.props().get("ipAddresses").strs())
+		return "ipgroup"
 	case "microsoft.network/privatednszones":
 		zone := decodePrivateZone(x)
 		if old := az.PrivateZones[id]; old != nil {

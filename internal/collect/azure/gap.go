@@ -180,7 +180,8 @@ var typed = []string{
 	"Microsoft.Network/virtualNetworks", "Microsoft.Network/virtualNetworks/subnets", "Microsoft.Network/networkSecurityGroups",
 	"Microsoft.Network/routeTables", "Microsoft.Network/natGateways", "Microsoft.Network/publicIPAddresses", "Microsoft.Network/publicIPPrefixes",
 	"Microsoft.Network/networkInterfaces", "Microsoft.Network/loadBalancers", "Microsoft.Network/azureFirewalls", "Microsoft.Network/firewallPolicies",
-	"Microsoft.Network/firewallPolicies/ruleCollectionGroups", "Microsoft.Network/privateDnsZones", "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
+	"Microsoft.Network/firewallPolicies/ruleCollectionGroups", "Microsoft.Network/ipGroups",
+	"Microsoft.Network/privateDnsZones", "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
 	"Microsoft.Network/virtualNetworkGateways", "Microsoft.Compute/virtualMachineScaleSets", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
 	"Microsoft.Compute/virtualMachines", "Microsoft.Insights/metrics", "Microsoft.Advisor/recommendations",
 }
