@@ -24,7 +24,7 @@ balancer finds them by the Service's healthCheckNodePort), or by the policy Clus
 `,
 	Hop:    model.HopService,
 	Covers: []string{"svc-etp-local-no-local-pod"},
-	Needs:  []string{"service", "endpointslice"},
+	Needs:  []string{"service", "endpointslice", "node"},
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopService, func(w diagnose.Way, step *model.Step) {
