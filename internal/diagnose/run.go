@@ -146,26 +146,41 @@ func (p *Pass) doubt(f *Finding) {
 	}
 }
 
-// through are the probes from other places that got through although the
-// prediction for them breaks at the same line.
+// through are the probes that got through although the prediction for them breaks
+// at the same line: the question's own from other places, and those of other
+// destinations from anywhere.
 func (p *Pass) through(decided model.Ref) []*model.Observation {
 	if p.Trace == nil || decided == "" {
 		return nil
 	}
 	var out []*model.Observation
-	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
-		o := p.At(v)
-		if o == nil || v == p.Origin() || o.Result != model.OK || !o.Address.IsValid() || o.From == "" {
-			continue
-		}
-		flow := p.flowFrom(o.From)
-		flow.Dst, flow.DstPort, flow.Host = o.Address.Addr(), o.Address.Port(), p.Host()
-		path := p.Trace(flow)
-		if step := path.Broken(); step != nil && step.Decided == decided {
-			out = append(out, o)
+	for _, v := range []model.Vantage{model.VantagePod, model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
+		for _, o := range slices.Concat(p.Asked(v), p.Control(v, "control:other-host"), p.Control(v, "control:other-port")) {
+			if p.contradicts(o, decided) {
+				out = append(out, o)
+				break // one of each place says it
+			}
 		}
 	}
 	return out
+}
+
+func (p *Pass) contradicts(o *model.Observation, decided model.Ref) bool {
+	asked := cmp.Or(o.Purpose, "question") == "question"
+	if o.Result != model.OK || !o.Address.IsValid() || o.From == "" || o.Proxy != "" || asked && o.Vantage == p.Origin() {
+		return false
+	}
+	flow := p.flowFrom(o.From)
+	flow.Dst, flow.DstPort, flow.Host = o.Address.Addr(), o.Address.Port(), p.Host()
+	if !asked {
+		flow.Host, flow.Scheme = "", ""
+		if to, err := model.ParseEndpoint(o.Target, false); err == nil {
+			flow.Host, flow.Scheme = to.Host, to.Scheme
+		}
+	}
+	path := p.Trace(flow)
+	step := path.Broken()
+	return step != nil && step.Decided == decided
 }
 
 // result ranks.

@@ -100,6 +100,9 @@ func pickOther(s *session, not string) (string, string) {
 		}
 		best = orElse(best, name)
 	}
+	if len(s.req.Nodes) < 2 {
+		return best, "no other node is known"
+	}
 	return best, "no other node is ready and takes pods"
 }
 

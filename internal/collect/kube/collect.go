@@ -147,6 +147,9 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 	if q.From.Kind == "ip" && len(found.from) == 0 && ctx.Err() == nil {
 		return From{}, &NotFoundError{What: "a running pod or node with the address " + q.From.Addr.String() + hidden(w)}
 	}
+	if q.From.Kind == "ip" && len(found.from) > 0 {
+		named(&q.From, found.from[0])
+	}
 	return found.who(w), ctx.Err()
 }
 
@@ -155,6 +158,14 @@ func Nodes(ctx context.Context, cs kubernetes.Interface, o Options, w *model.Wor
 	r := newReader(cs, w, o)
 	_, err := paged(ctx, r, "", metav1.ListOptions{}, false, r.listNodes, r.keepNodes)
 	return err
+}
+
+// named makes the pod or node that has an address the one that is asked about.
+func named(e *model.Endpoint, ref model.Ref) {
+	e.Kind, e.Name, e.Addr = ref.Kind(), ref.Name(), netip.Addr{}
+	if parts := ref.Parts(); len(parts) == 2 {
+		e.Namespace = parts[0]
+	}
 }
 
 // hidden says that something may exist that was not readable.

@@ -116,10 +116,16 @@ func condition(kind, status, reason, message string, since metav1.Time) model.Co
 	return c
 }
 
-// ownerOf is the object's controller, one step up.
+// ownerOf is the object's controller, one step up. `kubectl create job
+// --from=cronjob/…` names the CronJob as owner and not as controller.
 func ownerOf(m metav1.ObjectMeta) model.Ref {
 	if c := metav1.GetControllerOfNoCopy(&m); c != nil {
 		return model.NewRef(c.Kind, m.Namespace, c.Name)
+	}
+	for _, o := range m.OwnerReferences {
+		if o.Kind == "CronJob" {
+			return model.NewRef(o.Kind, m.Namespace, o.Name)
+		}
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -52,6 +53,10 @@ destination, or a new cluster.
 				f.Fix = append(f.Fix, diagnose.Command{Text: "See the cluster's ranges", Line: diagnose.Az("aks show", cluster.ID, "--name", cluster.Name, "--query", "networkProfile.{podCidr:podCidr,serviceCidr:serviceCidr}")})
 			}
 			f.Subject = subject
+			if host := p.Case.Question.To.Host; host != "" && p.Case.Question.Address == (netip.Addr{}) {
+				f.Confidence = diagnose.Likely
+				f.Fix = append(f.Fix, diagnose.Command{Text: fmt.Sprintf("If %s was never meant to have this address, correct its DNS record", host)})
+			}
 			p.ReportAt(w, step, f)
 		})
 	},

@@ -45,9 +45,26 @@ Mend it by deleting that pod; look at its node when the next one there is silent
 			return
 		}
 		for _, server := range silent {
-			reportSilentPod(p, server, fine)
+			if !answeredElsewhere(p, server) {
+				reportSilentPod(p, server, fine)
+			}
 		}
 	},
+}
+
+// answeredElsewhere says that the server answers other places: then it is the way
+// to it that is broken, not the pod.
+func answeredElsewhere(p *diagnose.Pass, server netip.Addr) bool {
+	for _, v := range []model.Vantage{model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
+		for _, purpose := range []string{"dns-server", "control:dns-pod"} {
+			for _, o := range p.Control(v, purpose) {
+				if o.Result == model.OK && slices.Contains(asksOf(o), server) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func podWithAddr(p *diagnose.Pass, addr netip.Addr) *model.Pod {
@@ -70,6 +87,9 @@ func reportSilentPod(p *diagnose.Pass, server netip.Addr, fine int) {
 		f.Subject = pod.Ref()
 		f.Title = fmt.Sprintf("Pod %s/%s of the cluster's DNS does not answer, and %s", pod.Namespace, pod.Name, whatOthersDo(fine))
 		f.Evidence = []diagnose.Evidence{kube(podState(pod)+", on node "+pod.Node, pod.Ref())}
+		if pod.Node != p.Node() {
+			f.Confidence = diagnose.Likely // or the way to its node is broken
+		}
 		f.Fix = []diagnose.Command{{Text: "Let another pod take its place", Line: diagnose.Kubectl("-n", pod.Namespace, "delete", "pod", pod.Name), Verify: again(p)}}
 		blockedWay(p, pod, &f)
 	} else {

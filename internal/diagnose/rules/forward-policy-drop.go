@@ -36,8 +36,8 @@ Mend it by accepting the pods' range in the FORWARD chain, or by taking away wha
 		if p.Fate(p.Origin()) != diagnose.Broken || p.Fate(model.VantageNode) != diagnose.Works || p.Fate(model.VantageOtherNode) != diagnose.Works || p.Fate(model.VantagePeer) == diagnose.Works {
 			return
 		}
-		if brokenAnywhere(p) {
-			return
+		if brokenAnywhere(p) || facts.Filters != nil {
+			return // what the packet filter does is known, not left over
 		}
 		ref := model.NewRef("node", name)
 		f := diagnose.Finding{

@@ -66,6 +66,8 @@ func otherProtocol(o *model.Observation) string {
 		return "serves SSH"
 	case o.Result == model.BadAnswer && o.Failed == "tls":
 		return "does not speak TLS"
+	case o.Result == model.BadAnswer && o.Failed == "http" && strings.HasPrefix(o.Detail, "HTTP "):
+		return "" // it is HTTP, if of a bad kind
 	case o.Result == model.BadAnswer && o.Failed == "http":
 		return "does not speak HTTP"
 	}
