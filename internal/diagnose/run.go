@@ -180,7 +180,8 @@ func (p *Pass) contradicts(o *model.Observation, decided model.Ref) bool {
 	}
 	path := p.Trace(flow)
 	step := path.Broken()
-	return step != nil && step.Decided == decided
+	// A control may end with its TCP connection, which a firewall that judges names takes itself.
+	return step != nil && step.Decided == decided && (asked || step.Verdict == model.Drop)
 }
 
 // result ranks.
