@@ -55,7 +55,7 @@ func nameFinding(p *diagnose.Pass, step *model.Step) diagnose.Finding {
 		f.Evidence = append(f.Evidence, arm(t, step.Decided))
 	}
 	if policy := policyOf(p, step.Decided); policy != nil {
-		f.Fix = allowInPolicy(p, policy, step.In, true)
+		f.Fix = allowInPolicy(p, policy, step, true)
 	} else {
 		f.Fix = []diagnose.Command{{Text: "Allow the name in the firewall's application rules"}}
 	}

@@ -43,7 +43,7 @@ Mend it by adding a network rule for the subnet's range, the destination and the
 				f.Evidence = append(f.Evidence, arm(t, step.Decided))
 			}
 			if policy := policyOf(p, step.Decided); policy != nil {
-				f.Fix = allowInPolicy(p, policy, step.In, false)
+				f.Fix = allowInPolicy(p, policy, step, false)
 			} else {
 				f.Fix = []diagnose.Command{{Text: "Allow it in the firewall's rules"}}
 			}

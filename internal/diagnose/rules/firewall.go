@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -53,8 +54,30 @@ func collectionFor(policy *model.FirewallPolicy, kind string) (group, collection
 	return group, collection
 }
 
-// allowInPolicy is the command that adds a rule for the flow to the policy.
-func allowInPolicy(p *diagnose.Pass, policy *model.FirewallPolicy, in model.Flow, application bool) []diagnose.Command {
+// collectionOf is where a rule stands, and the highest priority number before it
+// that no collection of its group has; 0: there is none.
+func collectionOf(policy *model.FirewallPolicy, rule string) (g model.RuleGroup, c model.RuleCollection, before int) {
+	for _, g = range policy.Groups {
+		for _, c = range g.Collections {
+			if !slices.ContainsFunc(c.Rules, func(r model.FirewallRule) bool { return r.Name == rule }) {
+				continue
+			}
+			for before = c.Priority - 1; before >= 100; before-- {
+				if !slices.ContainsFunc(g.Collections, func(o model.RuleCollection) bool { return o.Priority == before }) {
+					return g, c, before
+				}
+			}
+			return g, c, 0
+		}
+	}
+	return model.RuleGroup{}, model.RuleCollection{}, 0
+}
+
+// allowInPolicy is the command that lets the flow pass: a rule that allows it, or,
+// where a rule denies it, one in a collection before that: what comes after is
+// never asked.
+func allowInPolicy(p *diagnose.Pass, policy *model.FirewallPolicy, step *model.Step, application bool) []diagnose.Command {
+	in := step.In
 	source := in.Src.String()
 	if s := p.Subnet(in.Src); s != nil && len(s.Prefixes) > 0 {
 		source = s.Prefixes[0].String()
@@ -66,7 +89,22 @@ func allowInPolicy(p *diagnose.Pass, policy *model.FirewallPolicy, in model.Flow
 	group, collection := collectionFor(policy, kind)
 	args := []string{"--policy-name", policy.Name}
 	verb := "network firewall policy rule-collection-group collection rule add"
-	if group == "" {
+	var fix []diagnose.Command
+	if rule := denyingRule(step); rule != "" {
+		g, c, before := collectionOf(policy, rule)
+		away := diagnose.Command{
+			Text: fmt.Sprintf("Or take the rule away, if nobody needs it (look what else it denies: collection %s of group %s)", c.Name, g.Name),
+			Line: diagnose.Az(verb[:len(verb)-len("add")]+"remove", policy.ID, append(args, "--rule-collection-group-name", g.Name, "--collection-name", c.Name, "--name", rule)...),
+		}
+		if before == 0 {
+			away.Text, away.Verify = "Take the rule away, or what it should not deny out of it: there is no priority before it for a rule that allows", again(p)
+			return []diagnose.Command{away}
+		}
+		verb = "network firewall policy rule-collection-group collection add-filter-collection"
+		group, collection = g.Name, fmt.Sprintf("before-%s", c.Name)
+		args = append(args, "--action", "Allow", "--collection-priority", fmt.Sprint(before))
+		fix = []diagnose.Command{away}
+	} else if group == "" {
 		verb = "network firewall policy rule-collection-group collection add-filter-collection"
 		group, collection = "DefaultNetworkRuleCollectionGroup", "allow-"+kind
 		if len(policy.Groups) > 0 {
@@ -90,9 +128,9 @@ func allowInPolicy(p *diagnose.Pass, policy *model.FirewallPolicy, in model.Flow
 		args = append(args, "--name", fmt.Sprintf("allow-%s-%d", in.Protocol, in.DstPort), "--rule-type", "NetworkRule", "--ip-protocols", upper(in.Protocol),
 			"--destination-addresses", in.Dst.String(), "--destination-ports", fmt.Sprint(in.DstPort))
 	}
-	return []diagnose.Command{{
+	return append([]diagnose.Command{{
 		Text: "Allow it in the policy (a change takes minutes to come into force)", Line: diagnose.Az(verb, policy.ID, args...), Verify: again(p),
-	}}
+	}}, fix...)
 }
 
 // denyingRule tells a rule that denies from the lack of one that allows.

@@ -163,7 +163,7 @@ func fixAt(p *diagnose.Pass, way diagnose.Way, step *model.Step) []diagnose.Comm
 		return routeFix(p, table, route)
 	}
 	if policy := policyOf(p, step.Decided); policy != nil && step.Decided.Kind() == "firewallpolicy" {
-		return allowInPolicy(p, policy, step.In, byName(step))
+		return allowInPolicy(p, policy, step, byName(step))
 	}
 	return []diagnose.Command{{Text: fmt.Sprintf("Open the node's way to the registry at %s", firstRef(step.Decided, step.At))}}
 }
