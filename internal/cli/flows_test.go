@@ -7,8 +7,10 @@ import (
 
 func TestParseFlows(t *testing.T) {
 	for _, test := range []struct{ name, file, want string }{
-		{"YAML", "- {from: shop/deploy/web, to: \"10.0.0.7:53\", protocol: udp}\n- from: node/n1\n  to: https://api.test\n  address: 203.0.113.9\n",
-			"deployment shop/web -> ip :53 udp\nnode /n1 -> url api.test:443 https tcp address=203.0.113.9"},
+		{
+			"YAML", "- {from: shop/deploy/web, to: \"10.0.0.7:53\", protocol: udp}\n- from: node/n1\n  to: https://api.test\n  address: 203.0.113.9\n",
+			"deployment shop/web -> ip :53 udp\nnode /n1 -> url api.test:443 https tcp address=203.0.113.9",
+		},
 		{"JSON", `[{"from": "shop/web-0", "to": "shop/svc/db:5432"}]`, "pod shop/web-0 -> service shop/db:5432 tcp"},
 		{"nothing", "", "no connections in it"},
 		{"an empty list", "[]", "no connections in it"},

@@ -159,7 +159,8 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	c.World.Gaps = append(c.World.Gaps, seen.Gaps...)
 	c.Observations = seen.Observations
 	c.Notes = seen.Notes
-	c.World.Listeners = seen.Listeners
+	c.World.Listeners, c.World.Sockets = seen.Listeners, seen.Sockets
+	c.Notes = append(c.Notes, ownConnections(c)...)
 	if !o.SkipProbe {
 		throughAzureProxy(ctx, c, from, req, o)
 	}
@@ -190,5 +191,6 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	}
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
 	req.FarNodes = farNodes(c)
+	req.Sockets = c.Question.Via == "app"
 	return req
 }

@@ -13,6 +13,7 @@ type World struct {
 	Azure     Azure                 `json:"azure"`
 	Nodes     map[string]*NodeFacts `json:"nodes,omitempty"`     // by node name, only nodes that were entered
 	Listeners map[Ref][]Listener    `json:"listeners,omitempty"` // by pod: the sockets that listen in its network namespace; only pods that were entered for it
+	Sockets   map[Ref][]Connection  `json:"sockets,omitempty"`   // by pod: its own TCP connections, where they were asked for
 	Gaps      []Gap                 `json:"gaps,omitempty"`
 	Read      map[string]bool       `json:"read,omitempty"` // kinds (as in Ref) whose list is complete for the question: "networkpolicy", "nsg", …
 }
@@ -22,6 +23,14 @@ type Listener struct {
 	Protocol string     `json:"protocol"` // tcp, udp
 	Addr     netip.Addr `json:"addr"`     // 0.0.0.0 and :: mean every address
 	Port     uint16     `json:"port"`
+}
+
+// Connection is a TCP socket of a pod towards somebody.
+type Connection struct {
+	Local   netip.AddrPort `json:"local"`
+	Remote  netip.AddrPort `json:"remote"`
+	State   string         `json:"state"`             // ESTABLISHED, SYN-SENT, CLOSE-WAIT, …
+	Retries int            `json:"retries,omitempty"` // times that what it sent last was sent again without an answer
 }
 
 // Labels are a Kubernetes object's labels.

@@ -31,31 +31,8 @@ func (s *session) listening(ctx context.Context) {
 	if ref == "" || s.req.Via == ViaNone || s.req.Via == ViaTwin || s.req.Via == ViaExec {
 		return
 	}
-	what := "listening sockets of " + string(ref)
-	live, err := s.Kube.CoreV1().Pods(ref.Part(0)).Get(ctx, ref.Name(), metav1.GetOptions{})
-	if err != nil {
-		s.gap(s.explain(what, ref, err, "get pods in namespace "+ref.Part(0)))
-		return
-	}
-	c, err := s.ephemeral(ctx, live)
-	var skip *skipped
-	if errors.As(err, &skip) {
-		s.gap(model.Gap{What: what, Ref: ref, Reason: skip.why})
-		return
-	}
-	if err != nil {
-		s.gap(s.explain(what, ref, err, wayPermission(ViaEphemeral, ref.Part(0))))
-		return
-	}
-	out, err := s.verb(ctx, c, nil, nil, func() []string { return []string{"listen"} })
 	var found []model.Listener
-	if err == nil {
-		if err = json.Unmarshal(out, &found); err != nil {
-			err = fmt.Errorf("the probe named no sockets: %w", err)
-		}
-	}
-	if err != nil {
-		s.gap(s.failedRun(ctx, what, ref, c, err))
+	if !s.inPod(ctx, ref, "listening sockets of "+string(ref), "listen", &found) {
 		return
 	}
 	s.mu.Lock()
@@ -64,6 +41,60 @@ func (s *session) listening(ctx context.Context) {
 		found = []model.Listener{}
 	}
 	s.result.Listeners = map[model.Ref][]model.Listener{ref: found}
+}
+
+// ownSockets lists the connections that the asking pod has already.
+func (s *session) ownSockets(ctx context.Context) {
+	select {
+	case <-s.podDone:
+	case <-ctx.Done():
+		return
+	}
+	if !s.req.Sockets || s.req.Pod == nil || s.req.Via == ViaNone {
+		return
+	}
+	ref, what := s.req.Pod.Ref(), "own connections of "+string(s.req.Pod.Ref())
+	if s.req.Via == ViaTwin || s.req.Via == ViaExec {
+		s.gap(model.Gap{What: what, Ref: ref, Reason: "only an ephemeral container sees them: --probe-via=ephemeral"})
+		return
+	}
+	var found []model.Connection
+	if s.inPod(ctx, ref, what, "connections", &found) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.result.Sockets = map[model.Ref][]model.Connection{ref: found}
+	}
+}
+
+// inPod runs a verb of the probe in an ephemeral container of a pod and reads its
+// answer. What fails is a Gap.
+func (s *session) inPod(ctx context.Context, ref model.Ref, what, verb string, answer any) bool {
+	live, err := s.Kube.CoreV1().Pods(ref.Part(0)).Get(ctx, ref.Name(), metav1.GetOptions{})
+	if err != nil {
+		s.gap(s.explain(what, ref, err, "get pods in namespace "+ref.Part(0)))
+		return false
+	}
+	c, err := s.ephemeral(ctx, live)
+	var skip *skipped
+	if errors.As(err, &skip) {
+		s.gap(model.Gap{What: what, Ref: ref, Reason: skip.why})
+		return false
+	}
+	if err != nil {
+		s.gap(s.explain(what, ref, err, wayPermission(ViaEphemeral, ref.Part(0))))
+		return false
+	}
+	out, err := s.verb(ctx, c, nil, nil, func() []string { return []string{verb} })
+	if err == nil {
+		if err = json.Unmarshal(out, answer); err != nil {
+			err = fmt.Errorf("the probe named no sockets: %w", err)
+		}
+	}
+	if err != nil {
+		s.gap(s.failedRun(ctx, what, ref, c, err))
+		return false
+	}
+	return true
 }
 
 // refusing is a pod behind the destination that refused the pod's probe.

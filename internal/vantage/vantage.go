@@ -72,6 +72,7 @@ type Request struct {
 	ProbeNamespace string    // for pods in the host's network
 	NodeReader     string    // how much is read inside nodes; default full
 	Backends       []Backend // where the question leads: addresses and the pods that have them
+	Sockets        bool      // list the pod's own connections too
 	FarNodes       []string  // nodes at the other end, which are read and not probed from
 	TTL            time.Duration
 	EphemeralTTL   time.Duration // of the process in an ephemeral container: it cannot be added twice
@@ -85,7 +86,8 @@ type Request struct {
 type Result struct {
 	Observations []model.Observation
 	NodeFacts    map[string]*model.NodeFacts
-	Listeners    map[model.Ref][]model.Listener // of pods behind the destination that refused
+	Listeners    map[model.Ref][]model.Listener   // of pods behind the destination that refused
+	Sockets      map[model.Ref][]model.Connection // of the asking pod, where they were asked for
 	Gaps         []model.Gap
 	Notes        []string // what was done to the cluster, and what stays
 }
@@ -181,6 +183,7 @@ func (s *session) run(ctx context.Context) Result {
 		defer close(s.podDone)
 		s.podObs = s.podVantage(wait)
 	})
+	podSide.Go(func() { s.ownSockets(wait) })
 	if s.req.Via != ViaNone {
 		for _, f := range []func(context.Context){s.peer, s.otherNode, s.farNodes, s.listening, s.sweep} {
 			others.Go(func() { f(wait) })

@@ -26,6 +26,7 @@ const usage = `podpath-probe tells what connections do from where it runs.
   podpath-probe node [--now TIME] [--host FOLDER] [ROOT]
                                    write what the kernel of this node says (JSON)
   podpath-probe listen             write which sockets of this network namespace listen (JSON)
+  podpath-probe connections        write which TCP connections this network namespace has (JSON)
   podpath-probe stop               end the serving process of this container
 `
 
@@ -50,6 +51,8 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		err = nodeFacts(ctx, args, s.Out)
 	case "listen":
 		err = listening(s.Out)
+	case "connections":
+		err = connections(s.Out)
 	case "stop":
 		err = tell(socketName(), "stop")
 	case "help", "-h", "--help":

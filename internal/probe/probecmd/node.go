@@ -58,3 +58,12 @@ func listening(out io.Writer) error {
 	}
 	return json.NewEncoder(out).Encode(found)
 }
+
+// connections writes which connections there are.
+func connections(out io.Writer) error {
+	found, err := node.Connections("/")
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(found)
+}
