@@ -55,6 +55,8 @@ type Step struct {
 	Filter *FilterRule `json:"filter,omitempty"` // the rule of a node's packet filter that decided
 	Proxy  *ProxyState `json:"proxy,omitempty"`  // what a node has of a Service
 
+	Terminates bool `json:"terminates,omitempty"` // it ends the connection itself and opens one of its own: an answer to a SYN comes from here
+
 	Service *ServiceChoice `json:"service,omitempty"` // how a Service chose, where it did not choose among all of its endpoints
 	Outer   bool           `json:"outer,omitempty"`   // it is about a packet from node to node that carries the pods' own
 }

@@ -245,6 +245,7 @@ func (t *tracer) firewall(f *firewall, turns int) {
 	}
 	d := t.x.Firewall(f.doc.PrivateIP, t.flow)
 	s.Verdict, s.Decided, s.Reason, s.Trail, s.Gaps = d.Verdict, d.Decided, d.Reason, d.Trail, d.Gaps
+	s.Terminates = d.Application
 	if st := f.doc.State; st != "" && !strings.EqualFold(st, "Succeeded") {
 		s.Trail = append(s.Trail, "its provisioning state is "+st)
 	}

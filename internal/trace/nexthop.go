@@ -223,7 +223,7 @@ func (t *tracer) hop(a attachment, r *routing, c choice, s model.Step, turns int
 			return
 		}
 		t.add(s)
-		t.snat(a)
+		t.snat(a, e)
 	case nextService:
 		t.add(s)
 		t.endpoint()

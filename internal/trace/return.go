@@ -17,6 +17,7 @@ func (t *tracer) wayBack() {
 	}
 	t.backToFirewall()
 	t.backFromMember()
+	t.backFromFirewall()
 	t.overlayBack()
 	t.backIntoNode()
 }
@@ -35,6 +36,90 @@ func (t *tracer) backToFirewall() {
 		Hop: model.HopMasquerade, At: ref, Title: "answer from firewall " + t.through.doc.Name, Verdict: model.Drop, Decided: t.bare.decided,
 		Reason: fmt.Sprintf("the firewall saw %s, a pod's own address that the VNet cannot route back: %s", src, t.bare.reason),
 	})
+}
+
+// backFromFirewall is the firewall's answer to the sender, after it has taken its
+// own translation back: the routes of its own subnet decide.
+func (t *tracer) backFromFirewall() {
+	x, f := t.x, t.through
+	if f == nil || t.bare != nil {
+		return // backToFirewall says what becomes of a pod's bare address
+	}
+	subnet, ok := x.subnets.Lookup(f.doc.PrivateIP.Unmap())
+	if !ok || !t.entered.IsValid() || t.overlayAddress(t.entered) {
+		return // its routes were not read, which the way there says; or Azure routes an overlay by itself
+	}
+	r := x.routingOf(subnet)
+	if r == nil {
+		return
+	}
+	c := r.choose(x, model.Flow{Protocol: t.flow.Protocol, Src: t.flow.Dst, Dst: t.entered})
+	if c.route == nil {
+		return
+	}
+	s := model.Step{
+		Hop: model.HopRoute, At: x.subnetRef(subnet), Title: "routes of subnet " + subnet.Name + ", on the way back",
+		Decided: c.route.Ref, Reason: c.route.text(), Gaps: c.gaps,
+	}
+	if !c.sure {
+		s.Reason = fmt.Sprintf("probably %s, but %s", c.route.text(), c.why)
+		t.back(s)
+		return
+	}
+	s.Verdict = model.Pass
+	t.judgeBackFromFirewall(&s, c.route, subnet)
+	t.back(s)
+}
+
+// overlayAddress says whether Azure routes an address to a pod without any route entry.
+func (t *tracer) overlayAddress(a netip.Addr) bool {
+	p := t.x.podByIP[a]
+	return p != nil && t.x.podNetOf(t.x.w.Kube.Nodes[p.Node], a) == netOverlay
+}
+
+func (t *tracer) judgeBackFromFirewall(s *model.Step, e *EffectiveRoute, subnet *model.Subnet) {
+	x, name := t.x, t.through.doc.Name
+	lost := func(why string) {
+		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("firewall %s cannot send the answer back to %s: %s%s", name, t.entered, e.text(), why)
+	}
+	switch e.Type {
+	case nextNone:
+		lost("")
+		if e.Source == sourceSystem {
+			s.Decided, _ = x.missingRoute(attachment{subnet: subnet}, x.routingOf(subnet), t.entered)
+		}
+	case nextInternet:
+		lost(", where nobody knows that address")
+	case nextVNet, nextPeering:
+	case nextGateway:
+		if v := x.vnetOf(subnet); v != nil && len(x.gatewaysOf(v)) == 0 && x.read("vnetgateway") {
+			lost(fmt.Sprintf(", and VNet %s has no gateway", v.Name))
+			return
+		}
+		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("the answer leaves through the gateway (%s): what lies behind it is not known", e.text())
+	case nextAppliance:
+		t.backByOther(s, e, subnet, lost)
+	default:
+		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("podpath does not know next hops of type %s (%s)", e.Type, e.text())
+	}
+}
+
+// backByOther is the firewall's answer that its own subnet sends to an appliance.
+func (t *tracer) backByOther(s *model.Step, e *EffectiveRoute, subnet *model.Subnet, lost func(string)) {
+	x := t.x
+	in, _ := x.inVNetSpace(e.NextHop, subnet)
+	n, p := x.nodeByIP[e.NextHop], x.podByIP[t.entered]
+	switch {
+	case e.NextHop == t.through.doc.PrivateIP.Unmap():
+		lost(", which is the firewall itself: it goes round in a circle")
+	case n != nil && (x.nodeByIP[t.entered] == n || p != nil && p.Node == n.Name): // kubenet's route to the sender's node
+	case n != nil:
+		lost(fmt.Sprintf(", which is node %s, and that is not where it came from", n.Name))
+	case in == no:
+		lost(", an address that nobody holds")
+	default:
+		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("the answer goes through an appliance that the way there does not use: %s", e.text())
+	}
 }
 
 // backFromMember is the reply of a machine or pod in the VNet.

@@ -347,8 +347,12 @@ func (x *Index) lacking(a attachment, pools []lbMembership) (model.Ref, model.Ho
 }
 
 // snat translates the source for the internet.
-func (t *tracer) snat(a attachment) {
+func (t *tracer) snat(a attachment, via *EffectiveRoute) {
 	e := t.x.egress(a, t.flow)
+	if e.Verdict == model.Drop && e.Hop == model.HopRoute && via.Source == sourceUser {
+		e.Decided = via.Ref // the table leads elsewhere; it is this route that goes past what leads out
+		e.Reason += ": " + via.text()
+	}
 	if b := t.bare; b != nil && t.cannotTranslate(a, e) {
 		t.add(model.Step{
 			Hop: model.HopMasquerade, At: t.nodeRef(), Title: "source address translation",
