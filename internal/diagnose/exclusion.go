@@ -41,7 +41,7 @@ func (p *Pass) Dark() []*model.Step {
 	for _, w := range p.Ways() {
 		for _, steps := range [][]model.Step{w.Path.Steps, w.Path.Return} {
 			for i := range steps {
-				if s := &steps[i]; s.Verdict == model.Unknown && len(s.Gaps) > 0 && p.couldBe(s.Hop) {
+				if s := &steps[i]; s.Verdict == model.Unknown && len(s.Gaps) > 0 && p.couldBe(w.Path, s) {
 					out = append(out, s)
 				}
 			}
@@ -51,9 +51,9 @@ func (p *Pass) Dark() []*model.Step {
 }
 
 // couldBe says that a hop may be where what was seen happens.
-func (p *Pass) couldBe(hop model.Hop) bool {
+func (p *Pass) couldBe(path *model.Path, step *model.Step) bool {
 	seen := p.Seen()
-	switch hop {
+	switch step.Hop {
 	case model.HopPod, model.HopPolicy, model.HopNodeKernel, model.HopMasquerade:
 		if p.Origin() != model.VantageNode && p.Same(model.VantageNode) {
 			return false // the node does not go through what pods go through, and fares alike
@@ -61,7 +61,7 @@ func (p *Pass) couldBe(hop model.Hop) bool {
 	case model.HopRoute, model.HopGateway, model.HopAppliance:
 		return true
 	}
-	return !passedTCP(seen) // only what reads the stream touches a connection that stands
+	return !passed(path, step, seen) // only what reads the stream touches a connection that stands
 }
 
 // phaseOrder is the order in which a probe gets on.

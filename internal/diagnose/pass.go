@@ -115,7 +115,13 @@ func (p *Pass) Fate(v model.Vantage) Fate {
 // it did where it was asked.
 func (p *Pass) Same(v model.Vantage) bool {
 	o, seen := p.At(v), p.Seen()
-	return o != nil && seen != nil && Fails(o) && o.Failed == seen.Failed && o.Result == seen.Result && Status(o) == Status(seen)
+	if o == nil || seen == nil || !Fails(o) {
+		return false
+	}
+	if v == model.VantageHere && p.Origin() != v && o.Failed == "tcp" {
+		seen = p.Beyond() // this machine's way does not go by the firewall that ends the other's
+	}
+	return o.Failed == seen.Failed && o.Result == seen.Result && Status(o) == Status(seen)
 }
 
 // Ways are the paths that can have caused what was seen: those of the name's

@@ -51,7 +51,7 @@ func (p *Pass) apply(r *Rule) {
 	before := len(p.view.findings)
 	r.Run(p)
 	seen := p.Seen()
-	if len(p.view.findings) > before || seen != nil && !r.EvenIfItWorks && (!Fails(seen) || r.Sees != nil && !r.Sees(seen)) {
+	if len(p.view.findings) > before || seen != nil && !r.EvenIfItWorks && (!Fails(seen) || r.Sees != nil && !r.Sees(seen) && !r.Sees(p.Beyond())) {
 		return // it spoke, or would not explain what was seen whatever it could read
 	}
 	gaps := p.Gaps(r.Needs)
@@ -82,7 +82,7 @@ func (p *Pass) weigh(catalogue []Rule) {
 func (p *Pass) judge(f *Finding, r *Rule) {
 	seen := p.Seen()
 	switch {
-	case f.step != nil && f.way == "question" && !f.later && f.step.Verdict == model.Drop && passedTCP(seen):
+	case f.step != nil && f.way == "question" && !f.later && f.step.Verdict == model.Drop && p.refutes(f):
 		f.refuted, f.Confidence = true, Possible
 		return
 	case f.later:
@@ -100,7 +100,7 @@ func (p *Pass) judge(f *Finding, r *Rule) {
 	case r.Sees == nil:
 		f.Explains = Fails(seen) || p.slow()
 	default:
-		f.Explains = Fails(seen) && r.Sees(seen)
+		f.Explains = Fails(seen) && p.sees(r, f)
 		if !f.Explains {
 			f.Confidence = min(f.Confidence, Likely)
 		}
@@ -111,6 +111,14 @@ func (p *Pass) judge(f *Finding, r *Rule) {
 	if f.Explains {
 		f.Evidence = append(f.Evidence, p.witness()...)
 	}
+}
+
+// refutes says that what the probe saw cannot be where a finding's step drops.
+func (p *Pass) refutes(f *Finding) bool {
+	if w := p.wayOf(f); w != nil {
+		return passed(w.Path, f.step, p.Seen())
+	}
+	return passedTCP(p.Seen())
 }
 
 // passedTCP says that a connection stood, so nothing on the way drops its packets.

@@ -214,7 +214,7 @@ func (p *Pass) surprises() []Finding {
 			{Text: step.Title + ": " + step.Reason, Refs: refs(step.At, step.Decided), Source: "trace"},
 			{Text: fmt.Sprintf("from %s: %s", PlaceOf(seen), OutcomeOf(seen)), Refs: refs(seen.From), Source: "probe"},
 		}
-	case step != nil && step.Verdict == model.Drop && passedTCP(seen):
+	case step != nil && step.Verdict == model.Drop && passed(path, step, seen):
 		f.Subject, f.Hop = step.At, step.Hop
 		f.Title = "The connection gets past a place that the prediction drops it at"
 		f.Summary = "Either the packets take another way than the one that was read, or podpath reads this line wrong."
@@ -222,7 +222,7 @@ func (p *Pass) surprises() []Finding {
 			{Text: step.Title + ": " + step.Reason, Refs: refs(step.At, step.Decided), Source: "trace"},
 			{Text: fmt.Sprintf("from %s: %s", PlaceOf(seen), OutcomeOf(seen)), Refs: refs(seen.From), Source: "probe"},
 		}
-	case path.Verdict == model.Pass && Unanswered(seen):
+	case path.Verdict == model.Pass && Unanswered(p.Beyond()):
 		f.Subject, f.Hop = p.Endpoint(), model.HopEndpoint
 		f.Title = "It fails, although everything that was read lets it pass"
 		f.Summary = "The packets are lost at a place that podpath does not read, or beyond it at the far side."

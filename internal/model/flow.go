@@ -118,6 +118,16 @@ func (p *Path) Broken() *Step {
 	return nil
 }
 
+// Terminates says that a step of the way there ends the sender's connection.
+func (p *Path) Terminates() bool {
+	for i := range p.Steps {
+		if p.Steps[i].Terminates {
+			return true
+		}
+	}
+	return false
+}
+
 // Gap is one thing that could not be read, and what would allow it.
 type Gap struct {
 	What       string `json:"what"`                 // "route table rt-nodes", "nodes"

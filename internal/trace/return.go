@@ -59,8 +59,9 @@ func (t *tracer) backFromFirewall() {
 	}
 	s := model.Step{
 		Hop: model.HopRoute, At: x.subnetRef(subnet), Title: "routes of subnet " + subnet.Name + ", on the way back",
-		Decided: c.route.Ref, Reason: c.route.text(), Gaps: c.gaps,
+		Decided: c.route.Ref, Reason: c.route.text(), Gaps: c.gaps, In: reply(t.flow), Terminates: t.path.Terminates(),
 	}
+	s.In.Dst = t.entered
 	if !c.sure {
 		s.Reason = fmt.Sprintf("probably %s, but %s", c.route.text(), c.why)
 		t.back(s)

@@ -223,7 +223,10 @@ func (t *tracer) back(s model.Step) {
 	if (s.Verdict == model.Drop || s.Verdict == model.Reject) && t.unsure != "" {
 		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("probably blocked (%s), but %s", s.Reason, t.unsure)
 	}
-	s.In, s.Out = reply(t.flow), reply(t.flow)
+	if s.In.Protocol == "" {
+		s.In = reply(t.flow)
+	}
+	s.Out = s.In
 	if s.Verdict == model.Drop || s.Verdict == model.Reject {
 		s.Out = model.Flow{}
 	}

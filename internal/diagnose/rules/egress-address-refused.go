@@ -25,7 +25,7 @@ public address or prefix keeps it from happening again.
 	Hop:    model.HopEndpoint,
 	Covers: []string{"endpoint-ip-allowlist", "snat-egress-ip-changed"},
 	Needs:  []string{"probe", "probe:here", "probe:node", "probe:other-node"},
-	Under:  []string{"firewall-resets-sni", "appliance-down", "forced-tunnel", "path-mtu", "proxy-not-used"},
+	Under:  []string{"appliance-down", "forced-tunnel", "path-mtu", "proxy-not-used"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Silence(o) && o.Failed == "tcp" || o.Failed == "tcp" && o.Result == model.Refused || diagnose.CutOff(o) || diagnose.Status(o) == 403
 	},
@@ -37,8 +37,8 @@ public address or prefix keeps it from happening again.
 		if seen.HTTP != nil && (seen.HTTP.Answered == "proxy" || seen.HTTP.Answered == "firewall") {
 			return
 		}
-		if seen.Failed == "dns" || !everyoneInside(p) {
-			return
+		if seen.Failed == "dns" || !everyoneInside(p) || diagnose.CutOff(seen) && otherName(p) != nil {
+			return // the far side takes another name from this address
 		}
 		if s := diagnose.Status(seen); s != 0 && s != 403 {
 			return // an answer about the request, not about who asks
@@ -65,6 +65,9 @@ public address or prefix keeps it from happening again.
 		}
 		if diagnose.Status(seen) == 403 {
 			f.Evidence = append(f.Evidence, answerEvidence(seen)...)
+		}
+		if subject, _ := applianceOnWay(p); subject != "" && diagnose.CutOff(seen) && seen.Result != model.TimedOut {
+			f.Evidence = append(f.Evidence, notDistinguished(p))
 		}
 		if !p.Same(model.VantageNode) && p.Origin() == model.VantagePod && seen.Failed == "tcp" {
 			f.Confidence = diagnose.Possible // it may be what happens to pods' packets

@@ -14,6 +14,9 @@ var endpointDown = diagnose.Rule{
 The host refuses connections, or does not answer at all, from the cluster and from outside alike, while everything on the cluster's way
 out lets the packets pass. The service is stopped, its host is off, or a firewall in front of it drops everybody.
 
+A firewall that decides by name answers the client itself, and only then calls the far side: a far side that is silent or refuses
+shows as a TLS handshake that hangs or is broken off there.
+
 Look-alikes: a wrong port is refused too, and the usual port answers then. An allow-list at the far side drops the
 cluster's address and answers others. Anything in the cluster's own network that drops shows in the configuration, or lets other
 places through.
@@ -29,7 +32,7 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		return diagnose.Unanswered(o) && o.Failed != "dns" || o.Failed == "tcp" && o.Result == model.Refused
 	},
 	Run: func(p *diagnose.Pass) {
-		seen := p.Seen()
+		seen := p.Beyond()
 		if seen == nil || seen.Failed != "tcp" || seen.Proxy != "" || !p.External() || brokenAnywhere(p) {
 			return
 		}
@@ -65,6 +68,8 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 			}
 		case here != nil && here.Failed == "tcp":
 			f.Summary = "It fails from outside the cluster as well, so nothing of the cluster's network alone is at fault."
+		case seen.Result == model.Refused && seen != p.Seen():
+			return // the firewall broke it off; it, or the far side, may have wanted to
 		case seen.Result == model.Refused:
 			f.Summary = "It was refused at once, by a reset: the packets arrive, and nothing listens there. Nothing of Azure's network answers with resets."
 			f.Gaps = p.Gaps([]string{"probe:here"})
@@ -88,7 +93,7 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 // somebody else's from here.
 func apart(p *diagnose.Pass) bool {
 	addr := p.Target().Addr()
-	return p.Seen().Result == model.Refused && p.Same(model.VantageHere) && addr.IsValid() && !addr.IsPrivate()
+	return p.Beyond().Result == model.Refused && p.Same(model.VantageHere) && addr.IsValid() && !addr.IsPrivate()
 }
 
 // eitherAllowList is the other reason for silence towards everybody who was

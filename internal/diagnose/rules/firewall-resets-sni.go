@@ -16,7 +16,8 @@ From outside, past the appliance, the same handshake works; another name at the 
 by something that is in none of those rules: intrusion prevention, threat intelligence, a filter of TLS versions or extensions.
 
 Look-alikes: a name that no application rule allows shows in the configuration. A host that resets does so from outside as well. A
-far side that accepts only known addresses resets every name.
+far side that accepts only known addresses resets every name: until another name at the same address gets through, or the appliance's
+log names this one, podpath offers both. A handshake that hangs is not reset: the far side does not answer the appliance.
 
 Mend it in the appliance's inspection (its log names the signature), by exempting this name.
 `,
@@ -27,8 +28,8 @@ Mend it in the appliance's inspection (its log names the signature), by exemptin
 	Sees:   diagnose.CutOff,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
-		if seen == nil || !diagnose.CutOff(seen) || brokenAnywhere(p) || !p.External() {
-			return
+		if seen == nil || !diagnose.CutOff(seen) || seen.Result == model.TimedOut || brokenAnywhere(p) || !p.External() {
+			return // a handshake that hangs is a far side that does not answer the firewall, or a path MTU
 		}
 		subject, name := applianceOnWay(p)
 		if subject == "" || !worksElsewhere(p) {
@@ -39,7 +40,7 @@ Mend it in the appliance's inspection (its log names the signature), by exemptin
 			Subject:    subject,
 			Confidence: diagnose.Likely,
 			Title:      fmt.Sprintf("%s resets TLS for %s", name, p.Host()),
-			Summary:    "The handshake works from outside, and is reset on the way through the appliance, although the rules that were read allow the name.",
+			Summary:    "The handshake works from outside, and is reset on the way through the appliance, although the rules that were read allow the name. The reset may be the appliance's own, or one by which the far side turns the appliance's address away.",
 			Fix: []diagnose.Command{
 				{Text: fmt.Sprintf("Look into the appliance's log for %s (intrusion prevention, threat intelligence), and exempt the name", p.Host())},
 			},
@@ -53,10 +54,18 @@ Mend it in the appliance's inspection (its log names the signature), by exemptin
 		}
 		if other != nil {
 			f.Confidence = diagnose.Proven
+			f.Summary = "The handshake works from outside, and is reset on the way through the appliance, although the rules that were read allow the name."
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: TLS to the same address with another name (%s) passes", diagnose.PlaceOf(other), other.Target), other.From))
+		} else {
+			f.Evidence = append(f.Evidence, notDistinguished(p))
 		}
 		p.ReportByExclusion(f)
 	},
+}
+
+// notDistinguished says that a reset behind an appliance has two possible authors.
+func notDistinguished(p *diagnose.Pass) diagnose.Evidence {
+	return probe(fmt.Sprintf("no other name was tried with success at %s, so an appliance that resets this name and a far side that resets the appliance's address are not told apart", p.Target()))
 }
 
 // worksElsewhere says that the question gets further from outside.

@@ -57,7 +57,7 @@ func routeFix(p *diagnose.Pass, table *model.RouteTable, route *model.Route) []d
 	var out []diagnose.Command
 	for _, id := range sortedKeys(p.Case.World.Azure.Firewalls) {
 		fw := p.Case.World.Azure.Firewalls[id]
-		if fw.PrivateIP.IsValid() && fw.PrivateIP != route.NextHop {
+		if fw.PrivateIP.IsValid() && fw.PrivateIP != route.NextHop && p.TableOf(p.Subnet(fw.PrivateIP)) != table {
 			out = append(out, diagnose.Command{
 				Text: fmt.Sprintf("Send it through firewall %s", fw.Name),
 				Line: diagnose.Az("network route-table route update", table.ID, "--route-table-name", table.Name, "--name", route.Name,
