@@ -71,6 +71,7 @@ func All() []diagnose.Rule {
 		nothingListens,
 		nsgDenies,
 		overlayNodeIncomplete,
+		pathBreaks,
 		pathMTU,
 		podAddressesUsedUp,
 		podMTUTooLarge,
