@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -128,13 +129,23 @@ func reportSilent(p *diagnose.Pass) {
 		f.Fix = []diagnose.Command{{Text: "See whether the appliance runs and forwards; start it, or fail over", Verify: again(p)}}
 	}
 	switch {
-	case p.Farther(model.VantageHere):
+	case p.Farther(model.VantageHere) && !unknownBack(p):
 		f.Confidence = diagnose.Proven
 	case p.Fate(model.VantageHere) == diagnose.Unseen:
 		f.Confidence = diagnose.Possible // the far side may be silent to everybody
 		f.Gaps = p.Gaps([]string{"probe:here"})
 	}
 	p.ReportByExclusion(f)
+}
+
+// unknownBack says that the answers may be lost after the appliance has sent them.
+func unknownBack(p *diagnose.Pass) bool {
+	for _, w := range p.Ways() {
+		if slices.ContainsFunc(w.Path.Return, func(s model.Step) bool { return s.Verdict == model.Unknown }) {
+			return true
+		}
+	}
+	return false
 }
 
 // nothingPasses says that no probe from the cluster to the outside got as far as

@@ -29,3 +29,32 @@ func TestResetBehindFirewall(t *testing.T) {
 		t.Errorf("%v is not offered\n%s", want, dump(c, &res))
 	}
 }
+
+// TestSilentFirewallWayBack: a firewall is not proven to be silent while its
+// answers go a way that nobody knows.
+func TestSilentFirewallWayBack(t *testing.T) {
+	patch := map[string]any{"azure": map[string]any{
+		"routeTables": map[string]any{"@routeTables/rt-fw": map[string]any{"id": "@routeTables/rt-fw", "name": "rt-fw", "routes": []any{
+			map[string]any{"name": "back", "prefix": "10.20.0.0/16", "nextHopType": "VirtualAppliance", "nextHop": "10.20.40.9"},
+		}}},
+		"subnets": map[string]any{"AzureFirewallSubnet": map[string]any{"routeTableID": "@routeTables/rt-fw"}},
+	}}
+	silent := func(vantage, purpose string) map[string]any {
+		o := map[string]any{"vantage": vantage, "failed": "tcp", "result": "timeout"}
+		if purpose != "" {
+			o["purpose"], o["target"], o["address"] = purpose, "mcr.test:443", "198.51.100.77:443"
+		}
+		return o
+	}
+	observe := []map[string]any{silent("pod", ""), silent("node", ""), silent("pod", "control:other-host"), {"vantage": "here"}}
+	for _, s := range []struct {
+		patch map[string]any
+		want  diagnose.Confidence
+	}{{nil, diagnose.Proven}, {patch, diagnose.Likely}} {
+		c := build(t, &ruletest.Spec{Base: "overlay/userDefinedRouting", Patch: s.patch, Observe: observe})
+		res := run(c)
+		if len(res.Causes) == 0 || res.Causes[0].Rule != "appliance-down" || res.Causes[0].Confidence != s.want {
+			t.Errorf("want appliance-down, %s\n%s", s.want, dump(c, &res))
+		}
+	}
+}
