@@ -61,7 +61,7 @@ func (t *tracer) destination(*backends, *backend) {
 	switch {
 	case p != nil:
 		s.At, s.Title = p.Ref(), fmt.Sprintf("pod %s/%s", p.Namespace, p.Name)
-		s.Reason = strings.TrimSpace(fmt.Sprintf("the pod has no address (%s %s)", p.Phase, p.Reason))
+		s.Reason = fmt.Sprintf("the pod has no address (%s)", strings.TrimSpace(p.Phase+" "+p.Reason))
 	case !t.x.read("pod"):
 		s.Verdict, s.Decided, s.Reason = model.Unknown, "", "its pods were not read"
 		s.Gaps = []model.Gap{t.x.gap("pod", "pods of "+string(to), to, "list pods in namespace "+to.Part(0))}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -23,9 +24,10 @@ Mend kube-proxy's --cluster-cidr (its detect-local mode), and restart it, so tha
 `,
 	Hop:    model.HopKubeProxy,
 	Covers: []string{"kp-wrong-cluster-cidr"},
-	Needs:  []string{"service", "endpointslice"},
+	Needs:  []string{"service", "endpointslice", "node"},
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
+		skipUnreadPort(p)
 		p.Broken(model.HopKubeProxy, func(w diagnose.Way, s *model.Step) {
 			if s.Proxy == nil || !s.Proxy.Bare {
 				return
@@ -41,4 +43,28 @@ Mend kube-proxy's --cluster-cidr (its detect-local mode), and restart it, so tha
 			})
 		})
 	},
+}
+
+// skipUnreadPort says that the rules of the node whose port was asked for were not
+// read: whether they masquerade is not known.
+func skipUnreadPort(p *diagnose.Pass) {
+	path, seen := p.Question(), p.Seen()
+	if path == nil || path.Broken() != nil || seen != nil && !diagnose.Unanswered(seen) {
+		return
+	}
+	for _, s := range path.Steps {
+		for _, n := range p.Case.World.Kube.Nodes {
+			facts, ref := p.Case.World.Nodes[n.Name], model.NewRef("node", n.Name)
+			if s.Hop != model.HopService || !slices.Contains(n.InternalIPs, s.In.Dst) || facts != nil && facts.Filters != nil {
+				continue
+			}
+			g := model.Gap{What: "packet filter of " + string(ref), Ref: ref, Reason: "it was not read", Permission: "create pods (a host-network pod that reads the node)"}
+			for _, known := range p.Case.World.Gaps {
+				if known.Ref == ref {
+					g = known
+				}
+			}
+			p.Skip(g)
+		}
+	}
 }

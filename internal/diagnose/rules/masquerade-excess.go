@@ -29,11 +29,27 @@ Mend it by excepting the pods' range in the rule that masquerades (! -d the pods
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopPolicy, func(w diagnose.Way, step *model.Step) {
-			if masq := translation(w); masq != nil && podNode(p, step.In.Dst) != "" && otherwiseAllowed(p, w, step) {
+			if masq := translation(w); masq != nil && podNode(p, step.In.Dst) != "" && !fromOutside(p, w.Path.Flow) && otherwiseAllowed(p, w, step) {
 				reportExcess(p, w, step, masq)
 			}
 		})
 	},
+}
+
+// fromOutside says that a Service was asked by an address for outside (a node's port,
+// a load balancer's address): kube-proxy has to masquerade that.
+func fromOutside(p *diagnose.Pass, f model.Flow) bool {
+	for _, n := range p.Case.World.Kube.Nodes {
+		if slices.Contains(n.InternalIPs, f.Dst) {
+			return true
+		}
+	}
+	for _, s := range p.Case.World.Kube.Services {
+		if slices.Contains(s.ExternalIPs, f.Dst) || slices.Contains(s.LoadBalancerIPs, f.Dst) {
+			return true
+		}
+	}
+	return false
 }
 
 // translation is the step at which a pod's packet lost the pod's address.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -48,8 +49,13 @@ httpProxyConfig.
 	},
 }
 
-// ofCluster says that what a probe connected to is a Service or a pod.
+// ofCluster says that what a probe connected to is a Service or a pod, by its
+// name or by its address.
 func ofCluster(p *diagnose.Pass, o *model.Observation) bool {
+	words := strings.Split(trimDot(p.Host()), ".")
+	if len(words) > 2 && words[2] == "svc" || len(words) == 2 && p.Case.World.Kube.Namespaces[words[1]] != nil {
+		return true
+	}
 	a := o.Address.Addr()
 	for _, s := range p.Case.World.Kube.Services {
 		for _, ip := range s.ClusterIPs {

@@ -30,7 +30,7 @@ rule when nobody needs it. Existing connections are not cut by a change and not 
 	Hop: model.HopNSG,
 	Covers: []string{
 		"nsg-deny-egress-internet", "nsg-deny-egress-port", "nsg-natgw-combined", "nsg-pod-cidr-not-allowed", "nsg-block-10250",
-		"cni-vxlan-port-blocked",
+		"cni-vxlan-port-blocked", "svc-nodeport-nsg-blocked",
 	},
 	Needs: []string{"nsg", "subnet", "nic"},
 	Under: []string{"proxy-not-used"},

@@ -26,7 +26,7 @@ Mend it by adding an egress (or ingress) rule for this peer and port to a policy
 ever add: there is no rule that denies, so no order matters.
 `,
 	Hop:    model.HopPolicy,
-	Covers: []string{"np-default-deny-egress", "np-egress-blocks-dns", "np-default-deny-ingress", "np-namespace-label-mismatch", "np-egress-dns-wrong-label", "np-service-port-vs-pod-port"},
+	Covers: []string{"np-default-deny-egress", "np-egress-blocks-dns", "np-default-deny-ingress", "np-namespace-label-mismatch", "np-egress-dns-wrong-label", "np-service-port-vs-pod-port", "np-lb-source-masqueraded", "cp-api-egress-blocked"},
 	Needs:  []string{"networkpolicy", "namespace"},
 	Under:  []string{"masquerade-excess"},
 	Sees:   diagnose.Unanswered,
@@ -55,6 +55,9 @@ func reportPolicy(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 	if np := p.Case.World.Kube.Policies[step.Decided]; np != nil {
 		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("networkpolicy %s/%s selects the pod for %s with %d %s rules, none of which matches",
 			np.Namespace, np.Name, direction, ruleCount(np, ingress), direction), step.Decided))
+	}
+	if src := w.Path.Flow.Src; ingress && src.IsValid() && step.In.Src != src {
+		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("the policy sees %s as the client, not %s: the source was translated on the way, so rules for the client's own pod, namespace or range do not match", step.In.Src, src), step.Decided))
 	}
 	judged := judgedFlow(w, step)
 	for _, text := range nearRules(p, step, judged, ingress) {

@@ -22,7 +22,7 @@ to be changed.
 Mend it by pointing the route at the appliance that was meant.
 `,
 	Hop:    model.HopRoute,
-	Covers: []string{"route-udr-wrong-next-hop"},
+	Covers: []string{"route-udr-wrong-next-hop", "route-intra-vnet-udr"},
 	Needs:  []string{"routetable", "subnet", "nic", "firewall", "loadbalancer"},
 	Sees:   diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
