@@ -26,10 +26,10 @@ func (v *inventor) policy(name string) *networkingv1.NetworkPolicy {
 	case 3:
 		np.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 	}
-	for range v.IntN(4) {
+	for range one(v, 0, 1, 1, 2, 3) {
 		np.Spec.Ingress = append(np.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: v.peers(), Ports: v.ports()})
 	}
-	for range v.IntN(4) {
+	for range one(v, 0, 1, 1, 2, 3) {
 		np.Spec.Egress = append(np.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: v.peers(), Ports: v.ports()})
 	}
 	return np
@@ -61,7 +61,7 @@ func (v *inventor) selector(keys []key) metav1.LabelSelector {
 
 func (v *inventor) peers() []networkingv1.NetworkPolicyPeer {
 	var out []networkingv1.NetworkPolicyPeer
-	for range v.IntN(4) { // none: everybody
+	for range one(v, 0, 1, 1, 1, 1, 2, 2, 3) { // none: everybody. Of many peers one is likely to let everybody in
 		out = append(out, v.peer())
 	}
 	return out
@@ -118,7 +118,7 @@ func masked(addr string, bits int) string {
 }
 
 func (v *inventor) except(list ...string) []string {
-	if v.chance(35) {
+	if v.chance(25) {
 		return nil
 	}
 	return some(v, list...)
@@ -126,7 +126,7 @@ func (v *inventor) except(list ...string) []string {
 
 func (v *inventor) ports() []networkingv1.NetworkPolicyPort {
 	var out []networkingv1.NetworkPolicyPort
-	for range v.IntN(4) { // none: all
+	for range one(v, 0, 0, 0, 1, 1, 2, 3) { // none: all
 		out = append(out, v.port())
 	}
 	return out
