@@ -25,7 +25,7 @@ func (x *Index) inTag(tag string, a netip.Addr, f model.Flow, at *model.Subnet, 
 			return maybe, why
 		}
 		if in == no && !privateAddr(a) && !platformAddr(a) {
-			if r := x.routingOf(at); r != nil && r.userHolds(a) > 0 {
+			if r := x.routingOf(at); r != nil && r.userHolds(a) > 0 || x.routedElsewhere(at, a) {
 				return maybe, "a user-defined route for it may take it out of tag Internet"
 			}
 			return yes, ""
@@ -88,7 +88,26 @@ func (x *Index) inVirtualNetwork(a netip.Addr, at *model.Subnet) (tri, string) {
 			return yes, ""
 		}
 	}
+	if x.routedElsewhere(at, a) {
+		return maybe, "VirtualNetwork includes prefixes of user-defined routes, and whether those of other subnets count is not documented"
+	}
 	return no, ""
+}
+
+// routedElsewhere says whether a user-defined route of another subnet of the same
+// virtual network holds an address: the tags count "prefixes used on user-defined
+// routes", and Azure's documentation does not say on whose.
+func (x *Index) routedElsewhere(at *model.Subnet, a netip.Addr) bool {
+	v := x.vnetOf(at)
+	if v == nil {
+		return false
+	}
+	for _, r := range x.routing {
+		if r.subnet != at && x.vnetOf(r.subnet) == v && r.userHolds(a) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // inVNetSpace is the VNet of a subnet, its connected peers and what its gateway has learned.
