@@ -71,6 +71,42 @@ func (p *Pass) Beyond() *model.Observation {
 	return seen
 }
 
+// mayBeBeyond says that an appliance before a finding's step was not read, which
+// may be what the connection stands with.
+func (p *Pass) mayBeBeyond(f *Finding) bool {
+	w := p.wayOf(f)
+	if w == nil || ended(w.Path) >= 0 {
+		return false
+	}
+	for i := range w.Path.Steps {
+		s := &w.Path.Steps[i]
+		if s == f.step {
+			return false
+		}
+		if s.Hop == model.HopAppliance && s.Verdict == model.Unknown && len(s.Gaps) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// hiddenEnd are the gaps behind which there may be a firewall that ends the
+// connection; none where the way was read.
+func (p *Pass) hiddenEnd() []model.Gap {
+	var out []model.Gap
+	for _, w := range p.Ways() {
+		if w.Kind != "question" || ended(w.Path) >= 0 {
+			continue
+		}
+		for _, s := range w.Path.Steps {
+			if s.Verdict == model.Unknown {
+				out = append(out, s.Gaps...)
+			}
+		}
+	}
+	return out
+}
+
 // passed says that the probe's connection stood at a step of a way, so that
 // nothing there drops its packets.
 func passed(path *model.Path, step *model.Step, seen *model.Observation) bool {
@@ -88,6 +124,10 @@ func (p *Pass) sees(r *Rule, f *Finding) bool {
 	}
 	if f.step == nil {
 		return f.Hop == model.HopEndpoint && r.Sees(p.Beyond())
+	}
+	if p.mayBeBeyond(f) && r.Sees(beyond(seen)) {
+		f.Confidence = min(f.Confidence, Possible)
+		return true
 	}
 	way := p.wayOf(f)
 	return way != nil && behind(way.Path, f.step) && r.Sees(beyond(seen))

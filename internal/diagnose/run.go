@@ -51,10 +51,15 @@ func (p *Pass) apply(r *Rule) {
 	before := len(p.view.findings)
 	r.Run(p)
 	seen := p.Seen()
-	if len(p.view.findings) > before || seen != nil && !r.EvenIfItWorks && (!Fails(seen) || r.Sees != nil && !r.Sees(seen) && !r.Sees(p.Beyond())) {
+	explains := seen == nil || r.EvenIfItWorks || Fails(seen) && (r.Sees == nil || r.Sees(seen) || r.Sees(p.Beyond()))
+	hidden := p.hiddenEnd()
+	if len(p.view.findings) > before || !explains && (len(hidden) == 0 || !Fails(seen) || !r.Sees(beyond(seen))) {
 		return // it spoke, or would not explain what was seen whatever it could read
 	}
 	gaps := p.Gaps(r.Needs)
+	if !explains && len(gaps) == 0 {
+		gaps = hidden
+	}
 	if len(gaps) == 0 {
 		gaps = p.nameless()
 	}
@@ -115,6 +120,9 @@ func (p *Pass) judge(f *Finding, r *Rule) {
 
 // refutes says that what the probe saw cannot be where a finding's step drops.
 func (p *Pass) refutes(f *Finding) bool {
+	if p.mayBeBeyond(f) && !passedTCP(beyond(p.Seen())) {
+		return false
+	}
 	if w := p.wayOf(f); w != nil {
 		return passed(w.Path, f.step, p.Seen())
 	}

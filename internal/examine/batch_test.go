@@ -33,7 +33,7 @@ func TestPredict(t *testing.T) {
 		{"node/n1", "b/other:80", "pass"},
 		{"10.1.0.4", "b/other:80", "pass"},
 		{"a/client", "kube-system/svc/kube-dns:53", "pass"},
-		{"a/client", "kube-system/svc/kube-dns:54", "reject"},
+		{"a/client", "kube-system/svc/kube-dns:54", "drop"},
 		{"a/client", "10.50.9.9:80", "drop"},
 		{"a/client", "node/n2:10250", "pass"},
 

@@ -225,7 +225,11 @@ func (t *tracer) viaNode(n *model.Node, e *EffectiveRoute) {
 	}
 	s := model.Step{Hop: model.HopRoute, At: model.NewRef("node", n.Name), Title: "node " + n.Name, Verdict: model.Drop, Decided: e.Ref}
 	s.Reason = fmt.Sprintf("%s is node %s, and no pod there has %s", e.text(), n.Name, dstText(t.flow))
-	if p != nil {
+	switch {
+	case p == nil && !t.x.read("pod"):
+		s.Verdict, s.Decided, s.Reason = model.Unknown, "", fmt.Sprintf("%s is node %s, and which pods it has was not read", e.text(), n.Name)
+		s.Gaps = []model.Gap{t.x.gap("pod", "pods of the cluster", "", "list pods (cluster scope)")}
+	case p != nil:
 		s.Reason = fmt.Sprintf("%s is node %s, but pod %s/%s runs on %s", e.text(), n.Name, p.Namespace, p.Name, p.Node)
 	}
 	t.add(s)

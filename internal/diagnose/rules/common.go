@@ -171,6 +171,17 @@ func oneLine(s string) string {
 	return s
 }
 
+// unsurely lowers a finding whose subject may be something else that was not
+// read: what happens is right, and the gaps say what would tell where.
+func unsurely(p *diagnose.Pass, f *diagnose.Finding, kinds ...string) {
+	if gaps := p.Gaps(kinds); len(gaps) > 0 {
+		f.Gaps = append(f.Gaps, gaps...)
+		if f.Confidence == 0 || f.Confidence > diagnose.Likely {
+			f.Confidence = diagnose.Likely
+		}
+	}
+}
+
 func firstOf(words ...string) string {
 	for _, w := range words {
 		if w != "" {

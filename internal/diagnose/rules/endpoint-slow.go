@@ -27,8 +27,8 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 	LastResort: true,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
-		if seen == nil || !slowAnswer(seen) {
-			return
+		if seen == nil || !slowAnswer(seen) || smallPasses(p) != nil {
+			return // what small packets get at once is not slow: full ones are lost
 		}
 		ph := seen.PhaseOf("http")
 		title := fmt.Sprintf("%s takes %s to answer", p.Host(), ph.Duration.Round(100*time.Millisecond))

@@ -25,7 +25,7 @@ Mend it by excepting the pods' range in the rule that masquerades (! -d the pods
 `,
 	Hop:    model.HopMasquerade,
 	Covers: []string{"cni-masquerade-excess"},
-	Needs:  []string{"nodefacts", "networkpolicy"},
+	Needs:  []string{"node", "pod", "nodefacts", "networkpolicy"},
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopPolicy, func(w diagnose.Way, step *model.Step) {

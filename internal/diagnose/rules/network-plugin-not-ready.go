@@ -31,7 +31,7 @@ with it.
 `,
 	Hop:           model.HopCNI,
 	Covers:        []string{"cni-plugin-not-ready"},
-	Needs:         []string{"node", "event"},
+	Needs:         []string{"node", "event", "nodefacts"},
 	Under:         []string{"pod-addresses-used-up", "pod-range-exhausted"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {

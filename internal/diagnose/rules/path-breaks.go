@@ -58,6 +58,9 @@ func reportBreak(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 	if len(agree.With) > 0 && len(agree.Odd) == 0 {
 		f.Confidence = diagnose.Proven
 	}
+	if step.Hop == model.HopSNAT || step.Hop == model.HopNATGW {
+		unsurely(p, &f, "cluster") // its outbound type says what should have given an address
+	}
 	p.ReportAt(w, step, f)
 }
 

@@ -70,6 +70,10 @@ the way, or by lowering the MTU of the nodes' interfaces.
 				f.Gaps = append(f.Gaps, s.Gaps...)
 			}
 		}
+		if gaps := p.Gaps([]string{"node", "nodefacts"}); !p.External() && len(gaps) > 0 {
+			f.Confidence = diagnose.Possible // between pods it may be the overlay of the nodes that were not read
+			f.Gaps = append(f.Gaps, gaps...)
+		}
 		p.Report(f)
 	},
 }

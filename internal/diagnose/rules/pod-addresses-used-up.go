@@ -52,9 +52,15 @@ Mend it with a larger or another pod subnet, fewer pods on a node, or, where add
 		if net.Kind == cni.AzureNodes || net.Kind == cni.AzurePods {
 			fullSubnet(p, net, &f)
 		}
+		if f.Subject.Kind() == "node" && !ownRanges[net.Kind] {
+			unsurely(p, &f, "cluster", "subnet") // it may be the subnet that is full
+		}
 		p.Report(f)
 	},
 }
+
+// ownRanges are the plugins that give each node a part of a range of their own.
+var ownRanges = map[cni.Kind]bool{cni.Kubenet: true, cni.AzureOver: true, cni.Flannel: true, cni.Canal: true, cni.Weave: true}
 
 // living counts the pods of a node that have an address of their own: fewer than
 // the range holds means that addresses leaked.
@@ -75,12 +81,19 @@ func living(p *diagnose.Pass, name string) []diagnose.Evidence {
 // fullSubnet names the subnet where pods' addresses are the subnet's own.
 func fullSubnet(p *diagnose.Pass, net cni.Network, f *diagnose.Finding) {
 	c := p.Case.World.Azure.Cluster
+	if c == nil {
+		return
+	}
 	for i := range c.AgentPools {
 		pool := c.AgentPools[i].SubnetID
 		if net.Kind == cni.AzurePods {
 			pool = c.AgentPools[i].PodSubnetID
 		}
 		s := p.Case.World.Azure.Subnets[lower(pool)]
+		if s == nil && pool != "" {
+			f.Confidence = diagnose.Likely // the subnet may be full, or this node's part of it
+			f.Gaps = append(f.Gaps, model.Gap{What: "the pods' subnet", Reason: "it was not read", Permission: "Microsoft.Network/virtualNetworks/subnets/read on " + pool})
+		}
 		if s == nil {
 			continue
 		}

@@ -26,7 +26,7 @@ anew. Let ICMP "fragmentation needed" pass in any case.
 `,
 	Hop:    model.HopCNI,
 	Covers: []string{"cni-mtu-mismatch"},
-	Needs:  []string{"probe", "nodefacts"},
+	Needs:  []string{"probe", "node", "nodefacts"},
 	Sees: func(o *model.Observation) bool {
 		return (o.Failed == "tls" || o.Failed == "http" || o.Failed == "body") && o.Result == model.TimedOut
 	},
@@ -88,8 +88,9 @@ func uplinkOf(p *diagnose.Pass, facts *model.NodeFacts) *model.Link {
 	return nil
 }
 
-func reportMTU(p *diagnose.Pass, w diagnose.Way) {
-	net := cni.Detect(&p.Case.World)
+func reportMTU(p *diagnose.Pass, way diagnose.Way) {
+	w := &p.Case.World
+	net := cni.Detect(w)
 	all := narrows(p, net)
 	if len(all) == 0 {
 		return
@@ -110,11 +111,15 @@ func reportMTU(p *diagnose.Pass, w diagnose.Way) {
 		f.Fix[0].Line = diagnose.KubectlFor(net.Config, "edit")
 	} else {
 		f.Evidence = append(f.Evidence, fileMTU(all[0].node)...)
+		if w.Kube.ConfigMaps[net.Config] == nil && !w.Read["configmap"] {
+			f.Confidence = diagnose.Likely // the plugin's configuration may set it
+			f.Gaps = append(f.Gaps, model.Gap{What: "configuration of " + net.Name(), Ref: net.Config, Reason: "its ConfigMap was not read", Permission: "get configmaps in the namespace of " + net.Name()})
+		}
 	}
 	if o := smallPasses(p); o != nil {
 		f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s with small segments (MSS 536): %s", diagnose.PlaceOf(o), diagnose.OutcomeOf(o)), o.From))
 	}
-	p.ReportOn(w, f)
+	p.ReportOn(way, f)
 }
 
 // configuredMTU is the MTU that the plugin's ConfigMap sets for pods' links, 0

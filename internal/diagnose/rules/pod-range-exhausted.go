@@ -66,6 +66,9 @@ func reportRange(p *diagnose.Pass, pod *model.Pod, name string) {
 			})
 		}
 	}
+	if w.Azure.Cluster == nil {
+		unsurely(p, &f, "cluster")
+	}
 	p.Report(f)
 }
 

@@ -50,6 +50,9 @@ Mend the selector, or the pods' readiness; see kubectl describe for what they wa
 			}
 			if hasPort(svc, step.In.DstPort) {
 				blamePods(p, &f, svc, matching)
+				if f.Subject != step.At && f.Subject.Kind() != "node" {
+					unsurely(p, &f, "node") // it may be their node that is not ready
+				}
 			}
 			p.ReportAt(w, step, f)
 		})
