@@ -292,7 +292,35 @@ func (h *Hands) restore(ctx context.Context, objects []kubeObject) error {
 	return nil
 }
 
-// remove deletes objects that a step made; what is gone already is fine.
+// text is everything that the step says.
+func (k *KubectlStep) text() string { return k.YAML + " " + strings.Join(k.Words, " ") }
+
+// goneFirst waits until namespaces that are on their way out are gone: nothing
+// can be made in one, and it looks as if it were there.
+func (h *Hands) goneFirst(ctx context.Context, of func(name string) bool) error {
+	data, err := h.Kubectl(ctx, nil, "get", "namespaces", "-o", "json")
+	if err != nil {
+		return err
+	}
+	all, err := items(data)
+	if err != nil {
+		return err
+	}
+	for _, ns := range all {
+		if !leaving(ns) || !of(ns.name()) {
+			continue
+		}
+		if _, err := h.Kubectl(ctx, nil, "wait", "namespace/"+ns.name(), "--for=delete", "--timeout=90s"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func leaving(o kubeObject) bool { return o.meta()["deletionTimestamp"] != nil }
+
+// remove deletes objects that a step made; what is gone already is fine. A
+// namespace takes its time after all that is in it has gone: nobody waits for that.
 func (h *Hands) remove(ctx context.Context, objects []kubeObject) error {
 	for _, o := range objects {
 		words := []string{"delete", strings.ToLower(o.str("kind")), o.name(), "--ignore-not-found", "--timeout=90s"}
@@ -302,8 +330,11 @@ func (h *Hands) remove(ctx context.Context, objects []kubeObject) error {
 		if o.namespace() != "" {
 			words = append(words, "-n", o.namespace())
 		}
-		if o.str("kind") == "Pod" {
+		switch o.str("kind") {
+		case "Pod":
 			words = append(words, "--grace-period=1")
+		case "Namespace":
+			words = append(words, "--wait=false")
 		}
 		if _, err := h.Kubectl(ctx, nil, words...); err != nil && !strings.Contains(err.Error(), "the server doesn't have a resource type") {
 			return err

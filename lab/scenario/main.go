@@ -211,6 +211,9 @@ func healMain(args []string) error {
 	if err := l.getWell(ctx, wellTime); err != nil {
 		return fmt.Errorf("lab %s is not healthy: %w (podpath-lab down --name %s, and up again)", *name, err, *name)
 	}
+	if err := l.Hands.goneFirst(ctx, func(string) bool { return true }); err != nil {
+		return err
+	}
 	progress("lab %s is healthy", *name)
 	return nil
 }

@@ -188,6 +188,11 @@ func (h *Hands) do(ctx context.Context, s Step, group string, j *Journal) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if s.Kubectl != nil {
+		if err := h.goneFirst(ctx, func(name string) bool { return strings.Contains(s.Kubectl.text(), name) }); err != nil {
+			return err
+		}
+	}
 	inv, err := h.inverse(ctx, &s, group)
 	if err != nil {
 		return err

@@ -245,11 +245,14 @@ func TestMoving(t *testing.T) {
 		"kind": "Deployment", "metadata": map[string]any{"name": "d", "namespace": "a", "generation": 2.0}, "spec": map[string]any{"replicas": 1.0},
 		"status": map[string]any{"observedGeneration": 2.0, "updatedReplicas": 1.0, "replicas": 2.0, "availableReplicas": 1.0},
 	}
+	left := kubeObject{"kind": "Namespace", "metadata": map[string]any{"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
 	for _, c := range []struct {
 		all  []kubeObject
 		want string
 	}{
 		{[]kubeObject{node, service, pod, slice}, ""},
+		{[]kubeObject{node, service, pod, slice, left}, "is on its way out, and Pod p is still in it"},
+		{[]kubeObject{node, left}, ""},
 		{[]kubeObject{service}, "0 of 1 nodes"},
 		{[]kubeObject{node, service, pod}, "1 ready pods, 0 ready endpoints"},
 		{[]kubeObject{node, service, slice}, "0 ready pods, 1 ready endpoints"},
@@ -259,6 +262,20 @@ func TestMoving(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
+	}
+}
+
+func TestGoneFirst(t *testing.T) {
+	var waited []string
+	h := &Hands{Kubectl: func(_ context.Context, _ []byte, words ...string) ([]byte, error) {
+		if words[0] == "wait" {
+			waited = append(waited, words[1])
+			return nil, nil
+		}
+		return []byte(`{"kind":"List","items":[{"kind":"Namespace","metadata":{"name":"stays"}},{"kind":"Namespace","metadata":{"name":"goes","deletionTimestamp":"x"}},{"kind":"Namespace","metadata":{"name":"other","deletionTimestamp":"x"}}]}`), nil
+	}}
+	if err := h.goneFirst(t.Context(), func(name string) bool { return name != "other" }); err != nil || strings.Join(waited, " ") != "namespace/goes" {
+		t.Errorf("waited for %v, %v", waited, err)
 	}
 }
 

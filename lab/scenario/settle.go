@@ -39,7 +39,7 @@ func deploymentMoves(d kubeObject) error {
 // are not the ready pods that they select. (The fabric needs no look: ARM
 // answers a write only once packets obey it.)
 func (l *Lab) settled(ctx context.Context) error {
-	data, err := l.kubectl(ctx, nil, "get", "nodes,deployments,daemonsets,statefulsets,pods,services,endpointslices", "-A", "-o", "json")
+	data, err := l.kubectl(ctx, nil, "get", "namespaces,nodes,deployments,daemonsets,statefulsets,pods,services,endpointslices", "-A", "-o", "json")
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,15 @@ func moving(all []kubeObject, nodes int) error {
 		}
 	}
 	for _, p := range byKind["Pod"] {
-		if p.meta()["deletionTimestamp"] != nil {
+		if leaving(p) {
 			return fmt.Errorf("pod %s/%s is on its way out", p.namespace(), p.name())
+		}
+	}
+	for _, ns := range byKind["Namespace"] {
+		for _, o := range slices.Concat(byKind["Pod"], byKind["Service"], byKind["Deployment"]) {
+			if leaving(ns) && o.namespace() == ns.name() {
+				return fmt.Errorf("namespace %s is on its way out, and %s %s is still in it", ns.name(), o.str("kind"), o.name())
+			}
 		}
 	}
 	return endpointsMove(byKind["Service"], byKind["Pod"], byKind["EndpointSlice"])
