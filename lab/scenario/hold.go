@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // hold is the process of a load step: it opens connections at a rate, keeps them,
@@ -97,14 +99,15 @@ func pump(ctx context.Context, conn net.Conn, bytesPerSecond int) {
 	}
 }
 
-func holdMain(args []string) int {
-	if len(args) != 1 {
-		fmt.Fprintln(os.Stderr, "podpath-lab hold is started by load steps")
-		return 2
+// holdCommand is the process of a load step, which starts it.
+func holdCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "hold SPEC", Hidden: true, DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError("hold is started by load steps")
+			}
+			return hold(args[0], os.Stdout)
+		},
 	}
-	if err := hold(args[0], os.Stdout); err != nil {
-		fmt.Fprintf(os.Stderr, "podpath-lab hold: %v\n", err)
-		return 1
-	}
-	return 0
 }

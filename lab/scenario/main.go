@@ -3,59 +3,33 @@ package scenario
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/podpath/podpath/lab/home"
 )
 
-// Verbs are the verbs of podpath-lab that Main answers to. hold is for the
-// lab's own use.
-var Verbs = []string{"inject", "heal", "bench", "hold"}
+// Commands are the verbs of podpath-lab that play scenarios. ExitCode reads their errors.
+func Commands() []*cobra.Command {
+	return []*cobra.Command{injectCommand(), healCommand(), benchCommand(), holdCommand()}
+}
 
-// Usage is a line a verb.
-const Usage = `  inject -f FILE [--name LAB]     inject a scenario's fault into a lab that is up
-  heal [--name LAB]               take back what is injected
-  bench [flags] DIR|FILE…         run scenarios, ask podpath, score its answers (bench -h)
-`
-
-// Main runs a verb. The exit code is 0 when all went well, 1 when something did
-// not, 2 for a command line that cannot be.
-func Main(args []string) int {
-	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, "usage: podpath-lab VERB\n"+Usage)
-		return 2
-	}
-	verbs := map[string]func([]string) error{"inject": injectMain, "heal": healMain, "bench": benchMain}
-	if args[0] == "hold" {
-		return holdMain(args[1:])
-	}
-	verb, ok := verbs[args[0]]
-	if !ok {
-		fmt.Fprintf(os.Stderr, "podpath-lab: unknown verb %q\n%s", args[0], Usage)
-		return 2
-	}
-	err := verb(args[1:])
+// ExitCode is what a verb's error means to a shell: 2 for a command line that
+// cannot be, 1 for what did not go well; told says that the reason is printed already.
+func ExitCode(err error) (code int, told bool) {
 	var usage usageError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "podpath-lab %s: %v\n", args[0], err)
-		return 2
-	case errors.Is(err, errTold):
-		return 1
+	if errors.As(err, &usage) {
+		return 2, false
 	}
-	fmt.Fprintf(os.Stderr, "podpath-lab %s: %v\n", args[0], err)
-	return 1
+	return 1, errors.Is(err, errTold)
 }
 
 type usageError string
@@ -67,29 +41,6 @@ var errTold = errors.New("failed")
 
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%s "+format+"\n", append([]any{time.Now().Format("15:04:05")}, args...)...)
-}
-
-// flags parses a verb's flags; positional arguments may stand anywhere.
-func parseFlags(fs *flag.FlagSet, args []string) ([]string, error) {
-	fs.SetOutput(os.Stderr)
-	var rest []string
-	for {
-		if err := fs.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, usageError(err.Error())
-		}
-		if fs.NArg() == 0 {
-			return rest, nil
-		}
-		rest = append(rest, fs.Arg(0))
-		args = fs.Args()[1:]
-	}
-}
-
-func interruptible() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 }
 
 // lockInject keeps two processes from injecting into one lab at once. The kernel
@@ -105,35 +56,42 @@ func lockInject(lab string) (func(), error) {
 	return func() { l.Close() }, nil
 }
 
-func injectMain(args []string) error {
-	fs := flag.NewFlagSet("inject", flag.ContinueOnError)
-	name := fs.String("name", defaultName(), "the lab")
-	file := fs.String("f", "", "the scenario")
-	look := fs.Bool("symptom", true, "look whether the scenario's symptom shows")
-	rest, err := parseFlags(fs, args)
+func injectCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "inject -f FILE", Short: "inject the fault of a scenario into a lab that is up",
+		Long: "Does the steps of a scenario in order, writes down what takes each of them back, and looks whether its symptom\n" +
+			"shows. What it cannot take back by itself (a shell line without heal:) is said.",
+		Example: "  podpath-lab inject -f scenarios/nsg-deny-egress-internet.yaml",
+	}
+	f := cmd.Flags()
+	name := labFlag(cmd)
+	file := f.StringP("file", "f", "", "the scenario")
+	look := f.Bool("symptom", true, "look whether the scenario's symptom shows")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *file == "" && len(args) == 1 {
+			*file, args = args[0], nil
+		}
+		if *file == "" || len(args) > 0 {
+			return usageError("one scenario is wanted: podpath-lab inject -f FILE [--name LAB]")
+		}
+		return inject(cmd.Context(), *name, *file, *look)
+	}
+	return cmd
+}
+
+func inject(ctx context.Context, name, file string, look bool) error {
+	s, err := Read(file)
 	if err != nil {
 		return err
 	}
-	if *file == "" && len(rest) == 1 {
-		*file, rest = rest[0], nil
-	}
-	if *file == "" || len(rest) > 0 {
-		return usageError("podpath-lab inject -f FILE [--name LAB]")
-	}
-	s, err := Read(*file)
-	if err != nil {
-		return err
-	}
-	l, err := connect(*name, progress)
+	l, err := connect(name, progress)
 	if err != nil {
 		return err
 	}
 	if want, have := s.Topology.Key(), l.Plan.Topology.Key(); want != have {
-		progress("mind: the scenario is written for topology %s, lab %s is %s", want, *name, have)
+		progress("mind: the scenario is written for topology %s, lab %s is %s", want, name, have)
 	}
-	ctx, stop := interruptible()
-	defer stop()
-	release, err := lockInject(*name)
+	release, err := lockInject(name)
 	if err != nil {
 		return err
 	}
@@ -143,7 +101,7 @@ func injectMain(args []string) error {
 		return err
 	}
 	if len(j.Entries) > 0 {
-		return fmt.Errorf("%s is injected already: podpath-lab heal --name %s", cmpOr(j.Scenario, "something"), *name)
+		return fmt.Errorf("%s is injected already: podpath-lab heal --name %s", cmpOr(j.Scenario, "something"), name)
 	}
 	if err := l.Hands.play(ctx, s, j); err != nil {
 		progress("taking back what was done")
@@ -152,15 +110,15 @@ func injectMain(args []string) error {
 	if err := pause(ctx, s.Settle); err != nil {
 		return errors.Join(err, l.Hands.heal(context.WithoutCancel(ctx), j))
 	}
-	if s.Symptom != nil && *look {
+	if s.Symptom != nil && look {
 		seen, got := l.symptom(ctx, *s.Symptom)
 		if !seen {
 			return fmt.Errorf("injected, but the symptom is not seen: expected %s from %s to %s, got %s (podpath-lab heal --name %s takes it back)",
-				s.Symptom.Expect, s.Symptom.From, s.Symptom.To, got, *name)
+				s.Symptom.Expect, s.Symptom.From, s.Symptom.To, got, name)
 		}
 		progress("seen from %s to %s: %s", s.Symptom.From, s.Symptom.To, got)
 	}
-	progress("%s is injected (podpath-lab heal --name %s takes it back)", s.Name, *name)
+	progress("%s is injected (podpath-lab heal --name %s takes it back)", s.Name, name)
 	if q := s.Question; q.From != "" {
 		filled, err := l.fillQuestion(q)
 		if err != nil {
@@ -171,24 +129,25 @@ func injectMain(args []string) error {
 	return nil
 }
 
-func healMain(args []string) error {
-	fs := flag.NewFlagSet("heal", flag.ContinueOnError)
-	name := fs.String("name", defaultName(), "the lab")
-	wait := fs.Bool("wait", true, "wait until the lab is healthy")
-	rest, err := parseFlags(fs, args)
+func healCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "heal", Short: "take back what inject did"}
+	name := labFlag(cmd)
+	wait := cmd.Flags().Bool("wait", true, "wait until the lab is healthy")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError("heal takes back all that is injected: podpath-lab heal [--name LAB]")
+		}
+		return heal(cmd.Context(), *name, *wait)
+	}
+	return cmd
+}
+
+func heal(ctx context.Context, name string, wait bool) error {
+	l, err := connect(name, progress)
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
-		return usageError("podpath-lab heal [--name LAB]")
-	}
-	l, err := connect(*name, progress)
-	if err != nil {
-		return err
-	}
-	ctx, stop := interruptible()
-	defer stop()
-	release, err := lockInject(*name)
+	release, err := lockInject(name)
 	if err != nil {
 		return err
 	}
@@ -198,48 +157,59 @@ func healMain(args []string) error {
 		return err
 	}
 	if len(j.Entries) == 0 {
-		progress("nothing is injected in lab %s", *name)
+		progress("nothing is injected in lab %s", name)
 	} else {
 		progress("healing %s (%d steps)", j.Scenario, len(j.Entries))
 		if err := l.Hands.heal(ctx, j); err != nil {
 			return err
 		}
 	}
-	if !*wait {
+	if !wait {
 		return nil
 	}
 	if err := l.getWell(ctx, wellTime); err != nil {
-		return fmt.Errorf("lab %s is not healthy: %w (podpath-lab down --name %s, and up again)", *name, err, *name)
+		return fmt.Errorf("lab %s is not healthy: %w (podpath-lab down --name %s, and up again)", name, err, name)
 	}
 	if err := l.Hands.goneFirst(ctx, func(string) bool { return true }); err != nil {
 		return err
 	}
-	progress("lab %s is healthy", *name)
+	progress("lab %s is healthy", name)
 	return nil
 }
 
-func benchMain(args []string) error {
-	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+func benchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "bench DIR|FILE...", Short: "run scenarios and score what podpath says of them",
+		Long: "Runs scenarios on as few labs as possible: injects each, looks at its symptom with the lab's own client, asks\n" +
+			"podpath, takes the fault back, and scores the answer against the scenario's truth.",
+		Example: "  podpath-lab bench scenarios --only 'nsg-*'\n  podpath-lab bench my-scenario.yaml -o json --keep",
+	}
 	b := &bench{out: os.Stdout, log: progress}
-	var only, format string
-	fs.StringVar(&b.name, "name", "", "a lab that is up, to be used for the scenarios of its topology and left up")
-	fs.StringVar(&b.podpath, "podpath", "", "the podpath to ask (default: the one beside podpath-lab)")
-	fs.StringVar(&only, "only", "", "names of scenarios, with commas; * stands for anything")
-	fs.StringVar(&format, "o", "table", "table or json")
-	fs.IntVar(&b.repeat, "repeat", 1, "runs of each scenario")
-	fs.IntVar(&b.tries, "tries", 1, "tries of a scenario that does not pass; the table says how many it took")
-	fs.BoolVar(&b.keep, "keep", false, "leave a lab up in which something failed")
-	fs.StringVar(&b.save, "save", "", "a folder for podpath's reports")
-	paths, err := parseFlags(fs, args)
-	if err != nil {
-		return err
+	f := cmd.Flags()
+	f.StringVar(&b.name, "name", "", "a lab that is up, to be used for the scenarios of its topology and left up")
+	f.StringVar(&b.podpath, "podpath", "", "the podpath to ask (default: the one beside podpath-lab)")
+	only := f.String("only", "", "names of scenarios, with commas; * stands for anything")
+	format := f.StringP("output", "o", "table", "table or json")
+	f.IntVar(&b.repeat, "repeat", 1, "runs of each scenario")
+	f.IntVar(&b.tries, "tries", 1, "tries of a scenario that does not pass; the table says how many it took")
+	f.BoolVar(&b.keep, "keep", false, "leave a lab up in which something failed")
+	f.StringVar(&b.save, "save", "", "a folder for podpath's reports")
+	cmd.RunE = func(cmd *cobra.Command, paths []string) error {
+		switch {
+		case len(paths) == 0:
+			return usageError("name scenarios: podpath-lab bench DIR|FILE...")
+		case *format != "table" && *format != "json":
+			return usageError(fmt.Sprintf("-o %s: table or json", *format))
+		case b.repeat < 1 || b.tries < 1:
+			return usageError("--repeat and --tries are 1 or more")
+		}
+		return b.main(cmd.Context(), paths, *only, *format)
 	}
-	if len(paths) == 0 {
-		return usageError("podpath-lab bench [flags] DIR|FILE…")
-	}
-	if format != "table" && format != "json" || b.repeat < 1 {
-		return usageError("-o is table or json, --repeat 1 or more")
-	}
+	return cmd
+}
+
+// main runs the scenarios of paths and prints the scores.
+func (b *bench) main(ctx context.Context, paths []string, only, format string) error {
 	all, err := ReadAll(paths)
 	if err != nil {
 		return err
@@ -266,8 +236,6 @@ func benchMain(args []string) error {
 			return err
 		}
 	}
-	ctx, stop := interruptible()
-	defer stop()
 	runErr := b.run(ctx, all)
 	write := writeTable
 	if format == "json" {
@@ -313,6 +281,11 @@ func choose(all []*Scenario, only string) ([]*Scenario, error) {
 		}
 	}
 	return out, nil
+}
+
+// labFlag adds --name, of the lab that a verb is about.
+func labFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("name", defaultName(), "which lab, where several are up (default from PODPATH_LAB)")
 }
 
 // defaultName is the lab of the shell that `podpath-lab env` made, where there is one.

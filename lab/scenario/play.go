@@ -60,12 +60,20 @@ func (h *Hands) play(ctx context.Context, s *Scenario, j *Journal) error {
 			return fmt.Errorf("%s:%d: step %d: %w", s.File, step.Line, i+1, err)
 		}
 		h.Log("inject %s", filled)
+		if filled.stays() {
+			h.Log("mind: %s:%d: step %d has no heal: healing ends the processes that it leaves running, and whatever else it changes on %s %s stays until the lab is down (write heal: into the step)",
+				s.File, step.Line, i+1, filled.Exec.Where, filled.Exec.Name)
+		}
 		if err := h.do(ctx, filled, fmt.Sprintf("step-%d", i+1), j); err != nil {
 			return fmt.Errorf("%s:%d: step %d (%s): %w", s.File, step.Line, i+1, filled, err)
 		}
 	}
 	return nil
 }
+
+// stays says whether a step may leave something behind that nothing takes back:
+// nobody but its writer knows the inverse of a shell line.
+func (s Step) stays() bool { return s.Exec != nil && s.Exec.Serve == nil && len(s.Heal) == 0 }
 
 // String is the step in a few words.
 func (s Step) String() string {

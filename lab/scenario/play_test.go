@@ -202,6 +202,23 @@ func TestHealGoesOn(t *testing.T) {
 	}
 }
 
+// TestRunWithoutHeal is allowed, for what only runs, and said.
+func TestRunWithoutHeal(t *testing.T) {
+	f, s, j := newFake(t)
+	s.Inject = s.Inject[6:9] // node and pod with heal, and a host that serves
+	s.Inject[1].Heal = nil
+	var told []string
+	h := f.hands()
+	h.Log = func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) }
+	if err := h.play(t.Context(), s, j); err != nil {
+		t.Fatal(err)
+	}
+	minds := slices.DeleteFunc(told, func(s string) bool { return !strings.HasPrefix(s, "mind:") })
+	if len(minds) != 1 || !strings.Contains(minds[0], "x.yaml:10: step 2 has no heal") || !strings.Contains(minds[0], "on pod shop/deploy/cart stays") {
+		t.Errorf("said %q", minds)
+	}
+}
+
 func TestSettledTwice(t *testing.T) {
 	asked := 0
 	h := &Hands{Settled: func(context.Context) error {

@@ -58,21 +58,20 @@ func root() *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitError{2, err} })
 	cmd.AddCommand(upCommand(), downCommand(), statusCommand(), envCommand(), execCommand(), parityCommand(), daemonCommand())
-	for verb, short := range map[string]string{
-		"inject": "inject the fault of a scenario (-f FILE)",
-		"heal":   "take back what inject did",
-		"bench":  "run scenarios and score what podpath says of them",
-		"hold":   "", // the process of a load step
-	} {
-		cmd.AddCommand(&cobra.Command{
-			Use: verb, Short: short, Hidden: short == "", DisableFlagParsing: true,
-			RunE: func(_ *cobra.Command, args []string) error {
-				if code := scenario.Main(append([]string{verb}, args...)); code != 0 {
-					return exitError{code, nil}
-				}
+	for _, c := range scenario.Commands() {
+		run := c.RunE
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			err := run(cmd, args)
+			if err == nil {
 				return nil
-			},
-		})
+			}
+			code, told := scenario.ExitCode(err)
+			if told {
+				err = nil
+			}
+			return exitError{code, err}
+		}
+		cmd.AddCommand(c)
 	}
 	return cmd
 }

@@ -41,6 +41,9 @@ func upCommand() *cobra.Command {
 		if err != nil {
 			return exitError{2, err}
 		}
+		if f.Changed("nodes") && (flags.Nodes < 1 || flags.Nodes > 5) {
+			return exitError{2, fmt.Errorf("--nodes %d: a lab has 1 to 5 nodes", flags.Nodes)}
+		}
 		t, err := topology(cmd.InOrStdin(), file, flags)
 		if err != nil {
 			return exitError{2, err}
@@ -105,6 +108,21 @@ func readTopology(data []byte, into any) error {
 	decoder.KnownFields(true)
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("topology at line %d: %w", node.Line, err)
+	}
+	return noZeroNodes(&node)
+}
+
+// noZeroNodes refuses a zero that is written, which a struct cannot tell from
+// a number that is left to its default.
+func noZeroNodes(n *yaml.Node) error {
+	for i, c := range n.Content {
+		key := n.Kind == yaml.MappingNode && i%2 == 0 && c.Value == "nodes"
+		if key && n.Content[i+1].Value == "0" {
+			return fmt.Errorf("topology at line %d: nodes: 0; a lab has 1 to 5", c.Line)
+		}
+		if err := noZeroNodes(c); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"regexp"
 	"slices"
@@ -23,6 +24,8 @@ func TestTopologyOfFileAndFlags(t *testing.T) {
 		{name: "unknown key", file: "topology: {cnx: kubenet}", err: "cnx"},
 		{name: "unknown value", file: "topology: {cni: flannel}", err: "flannel"},
 		{name: "no topology", file: "name: x", err: "no key topology"},
+		{name: "zero nodes in a file", file: "topology: {nodes: 0}", err: "line 1: nodes: 0; a lab has 1 to 5"},
+		{name: "zero nodes in a pool", file: "topology:\n  pools:\n  - name: a\n    nodes: 0", err: "line 4: nodes: 0; a lab has 1 to 5"},
 		{name: "nodes and pools", file: "topology: {pools: [{name: a}]}", flags: plan.Topology{Nodes: 2}, err: "pools"},
 	} {
 		file := ""
@@ -38,6 +41,19 @@ func TestTopologyOfFileAndFlags(t *testing.T) {
 		}
 		if err != nil || got.Key() != c.key {
 			t.Errorf("%s: %s %v", c.name, got.Key(), err)
+		}
+	}
+}
+
+// TestNodesFlag: what is written is refused or taken, never taken for the default.
+func TestNodesFlag(t *testing.T) {
+	for _, n := range []string{"0", "-1", "6"} {
+		cmd := upCommand()
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		cmd.SetArgs([]string{"--nodes", n, "-f", "no-such-file"}) // nothing must come up, whatever is answered
+		var exit exitError
+		if err := cmd.ExecuteContext(t.Context()); !errors.As(err, &exit) || exit.code != 2 || !strings.Contains(err.Error(), "1 to 5") {
+			t.Errorf("--nodes %s: %v", n, err)
 		}
 	}
 }
