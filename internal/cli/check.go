@@ -79,7 +79,7 @@ func (f *checkFlags) register(c *cobra.Command) {
 // report comes from a snapshot or a cluster.
 func (f *checkFlags) report(ctx context.Context, s Streams) (*check.Report, error) {
 	f.opts.Now = time.Now().UTC()
-	if err := f.checkReader(); err != nil {
+	if err := errors.Join(f.checkReader(), f.checkFlags()); err != nil {
 		return nil, err
 	}
 	if f.opts.AllNodes && (f.snapshot != "" || f.opts.Probe.NodeReader == vantage.ReaderNone) {

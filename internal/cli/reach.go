@@ -114,6 +114,9 @@ func (f *reachFlags) check(in io.Reader) ([]reach.Intent, error) {
 	if f.dir != "" && f.snapshot != "" {
 		return nil, errors.New("--dir and --snapshot exclude each other")
 	}
+	if err := f.checkFlags(); err != nil {
+		return nil, err
+	}
 	if f.dialect != "" {
 		if _, ok := policy.DialectOf(f.dialect); !ok {
 			return nil, fmt.Errorf("--dialect %q is none of upstream, npm, calico, cilium", f.dialect)

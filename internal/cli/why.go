@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -61,15 +63,8 @@ func (f *question) parse(args []string) (model.Question, error) {
 	case "internet", "url", "host":
 		return q, fmt.Errorf("FROM %q: podpath follows connections that a pod or a node opens; name one (NS/NAME, NS/deploy/NAME, node/NAME)", q.From.Raw)
 	}
-	q.Protocol = strings.ToLower(f.protocol)
-	if q.Protocol == "" {
-		q.Protocol = "tcp"
-		if q.To.Scheme == "udp" {
-			q.Protocol = "udp"
-		}
-	}
-	if q.Protocol != "tcp" && q.Protocol != "udp" {
-		return q, fmt.Errorf("--protocol %q is neither tcp nor udp", f.protocol)
+	if q.Protocol, err = f.transport(q.To); err != nil {
+		return q, err
 	}
 	if f.via != "" && f.via != "app" {
 		return q, fmt.Errorf("--via %q: only 'app' is known", f.via)
@@ -90,6 +85,18 @@ func (f *question) parse(args []string) (model.Question, error) {
 	return q, nil
 }
 
+// transport is the protocol that was asked for, else the one that TO's scheme means.
+func (f *question) transport(to model.Endpoint) (string, error) {
+	asked, carries := strings.ToLower(f.protocol), model.Carries(to.Scheme)
+	switch {
+	case asked != "" && asked != "tcp" && asked != "udp":
+		return "", fmt.Errorf("--protocol %q is neither tcp nor udp", f.protocol)
+	case asked != "" && carries != "" && asked != carries:
+		return "", fmt.Errorf("--protocol %s: %s:// means %s; write %s for %s", asked, to.Scheme, carries, net.JoinHostPort(to.Host, fmt.Sprint(to.Port)), asked)
+	}
+	return cmp.Or(asked, carries, "tcp"), nil
+}
+
 // asking are the flags that say how a live cluster is asked.
 type asking struct {
 	kube      *genericclioptions.ConfigFlags
@@ -99,6 +106,7 @@ type asking struct {
 	allPlaces bool
 	caFile    string
 	quiet     bool
+	probes    bool // the flags of probes are registered
 }
 
 func newAsking() *asking {
@@ -108,6 +116,7 @@ func newAsking() *asking {
 
 func (a *asking) register(c *cobra.Command) {
 	fl := c.Flags()
+	a.probes = true
 	a.kube.AddFlags(fl)
 	var places []string
 	if v := os.Getenv("PODPATH_VANTAGE"); v != "" {
@@ -141,6 +150,20 @@ func fromEnv(name, def string) string {
 	return def
 }
 
+// checkFlags refuses what cannot be, before anything is contacted.
+func (a *asking) checkFlags() error {
+	if err := a.opts.Azure.Check(); err != nil {
+		return fmt.Errorf("--azure-cloud, --azure-endpoint: %w", err)
+	}
+	if a.opts.Timeout < 0 {
+		return fmt.Errorf("--timeout %s is less than nothing; 0 is no limit", a.opts.Timeout)
+	}
+	if ttl := a.opts.Probe.EphemeralTTL; a.probes && ttl < time.Second {
+		return fmt.Errorf("--probe-ttl %s is too short for a probe; write one second or more (--no-probe leaves nothing behind)", ttl)
+	}
+	return nil
+}
+
 // checkReader refuses a reader that there is not.
 func (a *asking) checkReader() error {
 	if !slices.Contains([]string{vantage.ReaderFull, vantage.ReaderBasic, vantage.ReaderNone}, a.opts.Probe.NodeReader) {
@@ -163,6 +186,9 @@ func (a *asking) azureFlags(fl *pflag.FlagSet) {
 
 // prepare turns the flags into options; nothing is sent yet.
 func (a *asking) prepare() error {
+	if err := a.checkFlags(); err != nil {
+		return err
+	}
 	client, err := kube.Connect(a.kube)
 	if err != nil {
 		return fmt.Errorf("%w\nOr look at a snapshot, which needs no cluster: podpath why --snapshot FILE", err)
@@ -180,9 +206,6 @@ func (a *asking) prepare() error {
 	}
 	if err := a.checkReader(); err != nil {
 		return err
-	}
-	if a.opts.Timeout < 0 {
-		return fmt.Errorf("--timeout %s is less than nothing; 0 is no limit", a.opts.Timeout)
 	}
 	a.opts.SkipProbe = a.noProbe
 	a.opts.Probe.Escalate = !a.allPlaces

@@ -31,7 +31,19 @@ func KindOf(word string) (string, bool) {
 var schemePorts = map[string]uint16{
 	"http": 80, "https": 443, "ws": 80, "wss": 443, "postgres": 5432, "postgresql": 5432, "mysql": 3306,
 	"redis": 6379, "rediss": 6380, "amqp": 5672, "amqps": 5671, "mongodb": 27017, "ldap": 389, "ldaps": 636,
-	"smtp": 25, "ftp": 21, "ssh": 22, "mqtt": 1883, "mqtts": 8883, "nats": 4222, "sqlserver": 1433,
+	"smtp": 25, "ssh": 22, "mqtt": 1883, "mqtts": 8883, "nats": 4222, "sqlserver": 1433,
+}
+
+// Carries is the transport protocol that a URL's scheme means, "" where it says
+// nothing of it. HTTP over QUIC is none that podpath speaks.
+func Carries(scheme string) string {
+	switch _, known := schemePorts[scheme]; {
+	case known, scheme == "tcp", scheme == "tls":
+		return "tcp"
+	case scheme == "udp":
+		return "udp"
+	}
+	return ""
 }
 
 // ParseEndpoint reads one side of a question: "shop/deploy/checkout", "deploy/checkout",
@@ -162,6 +174,12 @@ func parseURL(e Endpoint) (Endpoint, error) {
 		e.Raw = u.Redacted()
 	}
 	e.Kind, e.Scheme = "url", strings.ToLower(u.Scheme)
+	switch e.Scheme {
+	case "ftp", "ftps", "tftp": // RFC 959, RFC 1350: the data goes to a port that is agreed upon later
+		return fail("%s moves its data over further connections to other ports; podpath follows one connection: write %s:21 for the control connection", e.Scheme, u.Hostname())
+	case "file", "data", "mailto", "javascript":
+		return fail("%s is nothing that a connection is opened for; write https://HOST[:PORT]/PATH or HOST:PORT", e.Scheme)
+	}
 	e.Path = u.EscapedPath()
 	if u.RawQuery != "" {
 		e.Path += "?" + u.RawQuery

@@ -100,6 +100,43 @@ func findCloud(ctx context.Context, o Options) (Cloud, error) {
 	return c, c.check()
 }
 
+// Check refuses a cloud or an endpoint that cannot be, before anything is
+// contacted. What only the environment says is no matter of the command line: it
+// ends in a gap, and the rest is answered.
+func (o Options) Check() error {
+	o = o.withDefaults()
+	if o.Endpoint != "" {
+		if err := checkEndpoint(o.Endpoint); err != nil {
+			return err
+		}
+	}
+	if o.Cloud == "" {
+		return nil
+	}
+	o.Endpoint = "" // of which a cloud's name has nothing to ask
+	_, err := pickCloud(context.Background(), o)
+	return err
+}
+
+func checkEndpoint(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("the Azure endpoint %q is no https URL of a host; write one like https://management.azure.com", redacted(u, text))
+	}
+	return nil
+}
+
+// redacted is a URL without what may be a password. One that cannot be read is not repeated.
+func redacted(u *url.URL, text string) string {
+	if u == nil {
+		return "…"
+	}
+	if u.User == nil && u.RawQuery == "" && u.Fragment == "" {
+		return text
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
 func pickCloud(ctx context.Context, o Options) (Cloud, error) {
 	if o.Endpoint != "" {
 		return fromEndpoint(ctx, o)
@@ -274,8 +311,8 @@ func readSmall(file string) ([]byte, error) {
 // fromEndpoint asks a Resource Manager endpoint which authority and audience belong to it.
 func fromEndpoint(ctx context.Context, o Options) (Cloud, error) {
 	c := Cloud{Name: o.Endpoint, Endpoint: o.Endpoint}.tidy()
-	if u, err := url.Parse(c.Endpoint); err != nil || u.Scheme != "https" || u.Host == "" {
-		return c, fmt.Errorf("the Azure endpoint %q is no https URL", o.Endpoint)
+	if err := checkEndpoint(o.Endpoint); err != nil {
+		return c, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.CallTimeout)
 	defer cancel()

@@ -82,6 +82,37 @@ func TestFindCloud(t *testing.T) {
 	}
 }
 
+// TestCheckOptions: what is written on the command line and cannot be is refused there.
+func TestCheckOptions(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "clouds.config", "[Stack]\nendpoint_resource_manager = https://arm.stack.example/\nendpoint_active_directory = https://login.stack.example/adfs\n")
+	for _, test := range []struct{ cloud, endpoint, want string }{
+		{"", "", ""},
+		{"AzureUSGovernment", "", ""},
+		{"stack", "", ""},
+		{"", "https://arm.example:8443/", ""},
+		{"bogus", "", `the Azure cloud "bogus" is not known: use AzurePublicCloud, AzureUSGovernment, AzureChinaCloud`},
+		{"bogus", "https://arm.example", `the Azure cloud "bogus" is not known`},
+		{"", "arm.example", `"arm.example" is no https URL`},
+		{"", "http://arm.example", "is no https URL"},
+		{"", "https://", "is no https URL"},
+		{"", "https://:443", "is no https URL"},
+		{"", "https://user:secret@arm.example", `"https://arm.example" is no https URL of a host`},
+		{"", "https://arm.example?sig=secret", `"https://arm.example" is no https URL of a host`},
+		{"", "https://arm.example:port", "is no https URL"},
+	} {
+		o := Options{Cloud: test.cloud, Endpoint: test.endpoint, Env: func(key string) string { return map[string]string{"AZURE_CONFIG_DIR": dir}[key] }}
+		err := o.Check()
+		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%q %q: %v", test.cloud, test.endpoint, err)
+		}
+	}
+	stray := Options{Env: func(key string) string { return map[string]string{"AZURE_ENVIRONMENT": "bogus"}[key] }}
+	if err := stray.Check(); err != nil {
+		t.Errorf("the environment's cloud is no matter of flags: %v", err)
+	}
+}
+
 func TestEndpointTellsItsAuthority(t *testing.T) {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/metadata/endpoints" {
