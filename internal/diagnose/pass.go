@@ -36,8 +36,11 @@ type view struct {
 }
 
 // Origin is the vantage that stands for the question's FROM.
-func (p *Pass) Origin() model.Vantage {
-	switch p.Case.Question.From.Kind {
+func (p *Pass) Origin() model.Vantage { return OriginOf(&p.Case.Question) }
+
+// OriginOf is the place from which a question is asked.
+func OriginOf(q *model.Question) model.Vantage {
+	switch q.From.Kind {
 	case "node":
 		return model.VantageNode
 	case "internet", "host", "url", "ip":

@@ -86,7 +86,7 @@ func round(d time.Duration) time.Duration {
 func (p *Pass) witness() []Evidence {
 	var out []Evidence
 	for _, v := range []model.Vantage{model.VantagePod, model.VantagePeer, model.VantageNode, model.VantageOtherNode, model.VantageHere} {
-		if o := p.At(v); o != nil {
+		if o := p.At(v); o != nil && !p.nameOnly(o) {
 			out = append(out, Evidence{Text: fmt.Sprintf("from %s: %s", PlaceOf(o), OutcomeOf(o)), Refs: refs(o.From), Source: "probe"})
 		}
 	}
@@ -95,10 +95,17 @@ func (p *Pass) witness() []Evidence {
 
 // comparable is the question's probe from a vantage, when it went the way that
 // the failing one went: one through a proxy and one past it lead to two places,
-// and tell nothing about each other.
+// and tell nothing about each other. Nor does one that lacked the name.
 func (p *Pass) comparable(v model.Vantage) bool {
 	o, seen := p.At(v), p.Seen()
-	return o != nil && seen != nil && o.Proxy == seen.Proxy
+	return o != nil && seen != nil && o.Proxy == seen.Proxy && !p.nameOnly(o)
+}
+
+// nameOnly says that a place knows nothing of a name that the question's own
+// resolver knows: nodes and this machine ask other servers than pods do.
+func (p *Pass) nameOnly(o *model.Observation) bool {
+	seen := p.Seen()
+	return seen != nil && seen.Failed != "dns" && o.Failed == "dns" && o.Vantage != p.Origin() && (o.Vantage == model.VantageNode || o.Vantage == model.VantageHere)
 }
 
 // Elsewhere is Fate, of places whose probe went the way of the failing one.

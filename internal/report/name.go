@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 )
 
@@ -34,7 +35,7 @@ func (p *printer) name(r *Report) {
 func nameFailed(r *Report) bool {
 	for i := range r.Observations {
 		o := &r.Observations[i]
-		if question(o) && o.Failed == "dns" {
+		if question(r, o) && o.Failed == "dns" {
 			return true
 		}
 	}
@@ -42,14 +43,14 @@ func nameFailed(r *Report) bool {
 }
 
 // question says that an observation is the question's own, from where it is asked.
-func question(o *model.Observation) bool {
-	return (o.Vantage == model.VantagePod || o.Vantage == model.VantageNode) && (o.Purpose == "" || o.Purpose == "question")
+func question(r *Report, o *model.Observation) bool {
+	return o.Vantage == diagnose.OriginOf(&r.Question) && (o.Purpose == "" || o.Purpose == "question")
 }
 
 // asked are the queries of the first of the question's own probes.
 func asked(r *Report) []model.DNSQuery {
 	for i := range r.Observations {
-		if o := &r.Observations[i]; question(o) && len(o.Queries) > 0 {
+		if o := &r.Observations[i]; question(r, o) && len(o.Queries) > 0 {
 			return o.Queries
 		}
 	}

@@ -30,7 +30,7 @@ type printer struct {
 }
 
 // Text draws the path, one line a hop with its verdict and the line that
-// decided; then the causes; then what could not be checked.
+// decided; then the causes; then what the probes saw and what could not be checked.
 func Text(w io.Writer, r *Report, o Options) error {
 	p := newPrinter(o)
 	p.head(r)
@@ -39,10 +39,10 @@ func Text(w io.Writer, r *Report, o Options) error {
 		p.path(r, i)
 	}
 	p.name(r)
-	p.observations(r)
 	p.causes(r)
 	p.findings("Also noticed (explains nothing here)", r.AlsoNoticed, false)
 	p.findings("Prediction and observation disagree", r.Disagreements, false)
+	p.observations(r)
 	p.list("What the answers say", r.Narrowed)
 	if len(r.Causes) == 0 && r.Works != "true" {
 		p.list("Ruled out", r.RuledOut)
@@ -109,6 +109,9 @@ func (p *printer) head(r *Report) {
 		style = "pass"
 	case "false":
 		style = "drop"
+		if r.Persistence == "intermittent" {
+			verdict += " now and then"
+		}
 	}
 	to := model.Printable(r.Question.To.Raw)
 	if r.Question.Protocol == "udp" {
@@ -136,7 +139,7 @@ func (p *printer) dimmed(s string) string {
 // symptom is what the question's own probe saw, in a few words.
 func symptom(r *Report) string {
 	for _, o := range r.Observations {
-		if o.Vantage != model.VantagePod || o.Purpose != "" && o.Purpose != "question" {
+		if !question(r, &o) {
 			continue
 		}
 		if o.Result == model.OK {
@@ -190,7 +193,7 @@ func (p *printer) path(r *Report, i int) {
 func (p *printer) lookup(r *Report) {
 	for i := range r.Observations {
 		o := &r.Observations[i]
-		if o.Vantage != model.VantagePod && o.Vantage != model.VantageNode || o.Purpose != "" && o.Purpose != "question" {
+		if !question(r, o) {
 			continue
 		}
 		ph := o.PhaseOf("dns")
@@ -268,9 +271,11 @@ func (p *printer) observations(r *Report) {
 		return
 	}
 	p.title("What probes saw")
+	hidden := 0
 	for i := range r.Observations {
 		o := &r.Observations[i]
-		if !p.o.Wide && !tells(r.Observations, o) {
+		if !p.o.Wide && !tells(r, o) {
+			hidden++
 			continue
 		}
 		style, m := "drop", p.glyph("✗", "XX")
@@ -299,15 +304,19 @@ func (p *printer) observations(r *Report) {
 			}
 		}
 	}
+	if hidden > 0 {
+		p.line("    ", p.paint("dim", fmt.Sprintf("and %d more, to compare with: -o wide", hidden)))
+	}
 }
 
 // tells says whether a line is worth reading: the question's own probes are, and
-// a control is where it ended otherwise than the question did from that place.
-func tells(all []model.Observation, o *model.Observation) bool {
+// a control from where it is asked that ended otherwise than the question did.
+func tells(r *Report, o *model.Observation) bool {
+	all := r.Observations
 	if o.Purpose == "" || o.Purpose == "question" {
 		return true
 	}
-	if o.Result == model.ProbeFailed || strings.HasPrefix(o.Purpose, "recheck:") || o.Purpose == "control:dns-pod" && o.Result == model.OK {
+	if o.Vantage != diagnose.OriginOf(&r.Question) || o.Result == model.ProbeFailed || strings.HasPrefix(o.Purpose, "recheck:") || o.Purpose == "control:dns-pod" && o.Result == model.OK {
 		return false
 	}
 	for i := range all {
@@ -444,6 +453,11 @@ func (p *printer) notChecked(r *Report) {
 			titled = true
 		}
 		p.line("    ? ", gapText(g))
+	}
+	for _, s := range r.Skipped {
+		if strings.HasPrefix(s.Why, diagnose.Broke) {
+			p.line("    ? ", fmt.Sprintf("rule %s: %s; please report it", s.Rule, model.Printable(s.Why)))
+		}
 	}
 }
 

@@ -78,6 +78,9 @@ func statusText(status int) string {
 
 // answerEvidence shows the answer's own words.
 func answerEvidence(o *model.Observation) []diagnose.Evidence {
+	if o.HTTP == nil {
+		return nil
+	}
 	out := []diagnose.Evidence{probe("status " + statusText(o.HTTP.Status))}
 	for _, name := range []string{"Server", "Via", "X-Squid-Error", "Proxy-Authenticate", "WWW-Authenticate", "Retry-After", "X-Cache"} {
 		if v := o.HTTP.Header[name]; v != "" {

@@ -27,7 +27,13 @@ import (
 var update = flag.Bool("update", false, "rewrite all.go and the expected text of the cases")
 
 func run(c *model.Case) diagnose.Result {
-	return diagnose.RunWith(c, All(), trace.Build(&c.World).Run)
+	res := diagnose.RunWith(c, All(), trace.Build(&c.World).Run)
+	for _, s := range res.Skipped {
+		if strings.HasPrefix(s.Why, diagnose.Broke) {
+			panic(s.Rule + ": " + s.Why)
+		}
+	}
+	return res
 }
 
 func TestCatalogue(t *testing.T) {
