@@ -12,8 +12,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/podpath/podpath/lab/home"
 	"github.com/podpath/podpath/lab/plan"
@@ -25,16 +28,32 @@ type bench struct {
 	podpath string
 	repeat  int
 	tries   int // of a scenario that does not pass
+	labs    int // at once
 	keep    bool
-	save    string         // folder for podpath's reports
-	runs    map[string]int // how often each scenario's question was asked, for the names in that folder
+	save    string // folder for podpath's reports
 	out     io.Writer
 	log     func(format string, args ...any)
 
-	self  string
-	rows  []Row
+	self string
+	rows []Row
+	*tally
+}
+
+// tally is what the groups share that run at the same time.
+type tally struct {
+	mu    sync.Mutex
 	done  int
 	total int
+	runs  map[string]int  // how often each scenario's question was asked, for the names of its reports
+	taken map[string]bool // names of labs
+}
+
+// next counts a run.
+func (t *tally) next() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done++
+	return fmt.Sprintf("[%d/%d]", t.done, t.total)
 }
 
 // group is the scenarios of one topology.
@@ -76,17 +95,23 @@ func (b *bench) run(ctx context.Context, all []*Scenario) error {
 		first = l.Plan.Topology.Key()
 	}
 	list := groups(all, first)
-	b.total = len(all) * b.repeat
+	b.tally = &tally{total: len(all) * b.repeat, runs: map[string]int{}, taken: map[string]bool{}}
 	b.log("%d scenarios on %d labs", len(all), len(list))
-	var errs []error
-	for _, g := range list {
-		if ctx.Err() != nil {
-			break
-		}
-		if err := b.group(ctx, g, first); err != nil {
-			errs = append(errs, err)
-		}
+	rows, errs := make([][]Row, len(list)), make([]error, len(list))
+	var several errgroup.Group
+	several.SetLimit(max(b.labs, 1))
+	for i, g := range list {
+		several.Go(func() error {
+			if ctx.Err() == nil {
+				own := *b
+				errs[i] = own.group(ctx, g, first)
+				rows[i] = own.rows
+			}
+			return nil
+		})
 	}
+	_ = several.Wait() // each group has its own error
+	b.rows = slices.Concat(rows...)
 	if ctx.Err() != nil {
 		errs = append(errs, errors.New("interrupted: what was injected is taken back, what was started is down"))
 	}
@@ -100,8 +125,12 @@ func (b *bench) group(ctx context.Context, g group, first string) error {
 	own := key != first
 	if own {
 		var err error
-		if name, err = freeName(); err != nil {
+		if name, err = b.freeName(); err != nil {
 			return err
+		}
+		if b.labs > 1 {
+			log := b.log
+			b.log = func(format string, args ...any) { log("%s: "+format, append([]any{name}, args...)...) }
 		}
 		// Whatever happens from here on, what was started comes down again.
 		failed := len(b.failures())
@@ -111,6 +140,7 @@ func (b *bench) group(ctx context.Context, g group, first string) error {
 				return
 			}
 			b.down(name)
+			b.release(name)
 		}()
 		if err := b.up(ctx, name, g.topology); err != nil {
 			b.skip(g, key, fmt.Sprintf("the lab did not come up: %v", err))
@@ -125,7 +155,6 @@ func (b *bench) group(ctx context.Context, g group, first string) error {
 	at := &site{name: name, own: own, key: key, topology: g.topology, lab: l}
 	for _, s := range g.scenarios {
 		for range b.repeat {
-			b.done++
 			row := b.tryOften(ctx, at, s)
 			if ctx.Err() != nil {
 				return nil // what was asked of an interrupted scenario is no result
@@ -148,15 +177,16 @@ type site struct {
 
 // tryOften runs a scenario until it passes or its tries are used up; the row says how many it took.
 func (b *bench) tryOften(ctx context.Context, at *site, s *Scenario) Row {
+	count := b.next()
 	for try := 1; ; try++ {
-		b.log("[%d/%d] %s", b.done, b.total, s.Name)
+		b.log("%s %s", count, s.Name)
 		row, err := b.scenario(ctx, at.lab, s, at.well)
 		at.well = err == nil
 		row.Name, row.Topology, row.Tries = s.Name, at.key, try
 		if ctx.Err() != nil {
 			return row
 		}
-		b.tell(row)
+		b.tell(count, row)
 		if !at.well {
 			b.log("lab %s is not healthy: %v", at.name, err)
 			b.rebuild(ctx, at)
@@ -164,7 +194,7 @@ func (b *bench) tryOften(ctx context.Context, at *site, s *Scenario) Row {
 		if row.Injected && row.Pass || try >= b.tries {
 			return row
 		}
-		b.log("[%d/%d] %s is tried again", b.done, b.total, s.Name)
+		b.log("%s %s is tried again", count, s.Name)
 	}
 }
 
@@ -195,16 +225,15 @@ func (b *bench) failures() []Row {
 func (b *bench) skip(g group, key, why string) {
 	for _, s := range g.scenarios {
 		for range b.repeat {
-			b.done++
 			row := Row{Name: s.Name, Topology: key, Expected: s.Expect.verdict(), Reasons: []string{why}}
 			b.rows = append(b.rows, row)
-			b.tell(row)
+			b.tell(b.next(), row)
 		}
 	}
 }
 
-func (b *bench) tell(r Row) {
-	line := fmt.Sprintf("[%d/%d] %s: %s", b.done, b.total, r.Name, r.outcome())
+func (b *bench) tell(count string, r Row) {
+	line := fmt.Sprintf("%s %s: %s", count, r.Name, r.outcome())
 	if r.Injected {
 		line += fmt.Sprintf(" in %.1f s", r.Seconds)
 	}
@@ -215,7 +244,9 @@ func (b *bench) tell(r Row) {
 }
 
 // freeName is a name for a lab that nothing on this machine has.
-func freeName() (string, error) {
+func (t *tally) freeName() (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for i := 1; i < 100; i++ {
 		name := "bench"
 		if i > 1 {
@@ -225,11 +256,18 @@ func freeName() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if !h.Exists() {
+		if !h.Exists() && !t.taken[name] {
+			t.taken[name] = true
 			return name, nil
 		}
 	}
 	return "", errors.New("a hundred labs named bench are up: podpath-lab down --name bench …")
+}
+
+func (t *tally) release(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.taken, name)
 }
 
 func (b *bench) up(ctx context.Context, name string, t plan.Topology) error {
@@ -418,9 +456,8 @@ func (b *bench) kept(name string) string {
 	if b.save == "" || err != nil {
 		return ""
 	}
-	if b.runs == nil {
-		b.runs = map[string]int{}
-	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.runs[name]++
 	if n := b.runs[name]; n > 1 {
 		name = fmt.Sprintf("%s.%d", name, n)

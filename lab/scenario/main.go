@@ -192,6 +192,7 @@ func benchCommand() *cobra.Command {
 	format := f.StringP("output", "o", "table", "table or json")
 	f.IntVar(&b.repeat, "repeat", 1, "runs of each scenario")
 	f.IntVar(&b.tries, "tries", 1, "tries of a scenario that does not pass; the table says how many it took")
+	f.IntVar(&b.labs, "labs", 1, "labs at once: two keep two cores busy")
 	f.BoolVar(&b.keep, "keep", false, "leave a lab up in which something failed")
 	f.StringVar(&b.save, "save", "", "a folder for podpath's reports")
 	cmd.RunE = func(cmd *cobra.Command, paths []string) error {
@@ -200,8 +201,8 @@ func benchCommand() *cobra.Command {
 			return usageError("name scenarios: podpath-lab bench DIR|FILE...")
 		case *format != "table" && *format != "json":
 			return usageError(fmt.Sprintf("-o %s: table or json", *format))
-		case b.repeat < 1 || b.tries < 1:
-			return usageError("--repeat and --tries are 1 or more")
+		case b.repeat < 1 || b.tries < 1 || b.labs < 1:
+			return usageError("--repeat, --tries and --labs are 1 or more")
 		}
 		return b.main(cmd.Context(), paths, *only, *format)
 	}
