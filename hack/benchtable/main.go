@@ -250,7 +250,28 @@ func (m *measured) promises() []line {
 			out = append(out, l.line)
 		}
 	}
-	return slices.Concat(out, m.check(), m.allPairs())
+	return slices.Concat(out, m.check(), m.classes(), m.allPairs())
+}
+
+// classes are the promises about how lasting a failure is said to be, measured on
+// series whose truth is known (internal/watch).
+func (m *measured) classes() []line {
+	var out []line
+	for _, l := range []struct {
+		unit string
+		line
+	}{
+		{"%worst", line{what: "wrong classes of series with a known truth, in the worst of the truths", bar: "≤ 1 %", limit: 1}},
+		{"%wrong", line{what: "the same over all", bar: "≤ 1 %", limit: 1}},
+		{"%named", line{what: "the same: called by their own class; the rest is not decided, or not shown to have ended", limit: -1}},
+		{"%split", line{what: "changes seen in series of constant rate", bar: "≤ 1 %", limit: 1}},
+	} {
+		if v, ok := m.trace["Classify"][l.unit]; ok {
+			l.value, l.shown, l.command = v, fmt.Sprintf("%.2f %%", v), "`go test ./internal/watch -run '^$' -bench Classify`"
+			out = append(out, l.line)
+		}
+	}
+	return out
 }
 
 // check is the promise about `podpath check`.

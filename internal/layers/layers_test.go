@@ -22,21 +22,22 @@ var allowed = map[string][]string{
 	"internal/policy":        {"internal/model"},
 	"internal/netfilter":     {},
 	"internal/corefile":      {},
+	"internal/watch":         {"internal/model"},
 	"internal/cni":           {"internal/model"},
 	"internal/trace":         {"internal/model", "internal/policy", "internal/trace", "internal/netfilter", "internal/corefile", "internal/cni"},
-	"internal/diagnose":      {"internal/model", "internal/netfilter", "internal/trace", "internal/policy", "internal/diagnose", "internal/corefile", "internal/cni"},
+	"internal/diagnose":      {"internal/model", "internal/netfilter", "internal/trace", "internal/policy", "internal/diagnose", "internal/corefile", "internal/cni", "internal/watch"},
 	"internal/probe":         {"internal/model", "internal/probe", "internal/collect/node"},
 	"internal/collect/kube":  {"internal/model", "internal/policy"},
 	"internal/collect/azure": {"internal/model"},
 	"internal/collect/node":  {"internal/model"},
 	"internal/vantage":       {"internal/model", "internal/probe"},
 	"internal/snapshot":      {"internal/model"},
-	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage", "internal/check", "internal/cni"},
+	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage", "internal/check", "internal/cni", "internal/watch"},
 	"internal/manifest":      {"internal/model", "internal/policy"},
 	"internal/reach":         {"internal/model", "internal/policy", "internal/trace", "internal/reach"},
 	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/corefile", "internal/diagnose"},
-	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace", "internal/check"},
-	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace", "internal/manifest", "internal/policy", "internal/reach", "internal/check", "internal/cni"},
+	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace", "internal/check", "internal/watch"},
+	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace", "internal/manifest", "internal/policy", "internal/reach", "internal/check", "internal/cni", "internal/watch"},
 	"internal/layers":        {},
 }
 
@@ -47,7 +48,7 @@ var inTests = map[string][]string{
 }
 
 // pure packages use neither the network nor the file system nor a clock of their own.
-var pure = []string{"internal/model", "internal/netfilter", "internal/policy", "internal/trace", "internal/diagnose", "internal/check", "internal/cni"}
+var pure = []string{"internal/model", "internal/netfilter", "internal/policy", "internal/trace", "internal/diagnose", "internal/check", "internal/cni", "internal/watch"}
 
 // owners says which package alone may import what lies under a path.
 var owners = map[string][]string{

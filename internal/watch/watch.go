@@ -1,0 +1,355 @@
+// Package watch makes statements of a series of tries: how often it fails, how
+// sure that number is, whether the failure lasts, comes and goes, or has gone,
+// where it lives, and what too few tries cannot tell. It sends nothing and has no
+// clock: the same tries give the same summary.
+//
+// A try whose sender was itself late says nothing about the network and is left
+// out; how many were is part of the summary.
+package watch
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Summary is what a series tells.
+type Summary struct {
+	Verdict
+	Rate    Rate          `json:"rate"` // of failures, of the question from its own place
+	From    time.Time     `json:"from"`
+	To      time.Time     `json:"to"`
+	Slices  []Slice       `json:"slices"`
+	Where   Where         `json:"where"`
+	Changes []Change      `json:"changes,omitempty"`
+	Period  time.Duration `json:"period,omitempty"` // at which failures begin; 0: none is seen
+	Lookups *Delays       `json:"lookups,omitempty"`
+	SYNs    *Delays       `json:"syns,omitempty"`
+	Noise   []model.Noise `json:"noise,omitempty"`
+	Late    int           `json:"late,omitempty"` // tries left out because their sender was late
+	Moves   []Coincidence `json:"moves,omitempty"`
+	Idle    *Idle         `json:"idle,omitempty"`
+}
+
+// Slice is the tries that have one thing in common.
+type Slice struct {
+	Kind    string    `json:"kind"` // from, node, endpoint, resolver, destination
+	Name    string    `json:"name"`
+	Ref     model.Ref `json:"ref,omitempty"`
+	Own     bool      `json:"own,omitempty"` // the question's own place
+	Class   Class     `json:"class"`
+	Blind   float64   `json:"blind,omitempty"`
+	Rate    Rate      `json:"rate"`
+	Phases  []Phase   `json:"phases,omitempty"`
+	Reasons []Reason  `json:"reasons,omitempty"`
+	Took    Latency   `json:"took"`
+	Spark   string    `json:"spark,omitempty"` // outcomes over time, one character a stretch: 0 none failed … 9 all failed, - nothing sent
+}
+
+// Phase is how one phase fared: of the tries that reached it.
+type Phase struct {
+	Name string  `json:"name"`
+	Rate Rate    `json:"rate"`
+	Took Latency `json:"took"`
+}
+
+// Reason is one way of failing and how often it was met.
+type Reason struct {
+	Phase  string       `json:"phase,omitempty"`
+	Result model.Reason `json:"result"`
+	Count  int          `json:"count"`
+}
+
+// Latency is how long the tries that succeeded took.
+type Latency struct {
+	P50 time.Duration `json:"p50"`
+	P90 time.Duration `json:"p90"`
+	P99 time.Duration `json:"p99"`
+	Max time.Duration `json:"max"`
+}
+
+// Change is a moment at which the rate changed.
+type Change struct {
+	At     time.Time `json:"at"`
+	Before float64   `json:"before"` // share of failures
+	After  float64   `json:"after"`
+}
+
+// Event is something that happened meanwhile, as others know it.
+type Event struct {
+	At   time.Time
+	What string
+	Ref  model.Ref
+}
+
+// Coincidence is a change that came right after an event.
+type Coincidence struct {
+	Change time.Time     `json:"change"`
+	After  time.Duration `json:"after"`
+	What   string        `json:"what"`
+	Ref    model.Ref     `json:"ref,omitempty"`
+}
+
+// near is how soon after an event a change is said to have come with it: an
+// endpoint is out of every node's rules within seconds.
+const near = 10 * time.Second
+
+// sparks is how many stretches a series is drawn in.
+const sparks = 40
+
+// Lateness is how late a sender may be without its try being left out: a timer
+// of a machine that is not overloaded is late by a few milliseconds.
+const Lateness = 250 * time.Millisecond
+
+// Summarise says what a series tells. origin is the question's own place.
+func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, events []Event) *Summary {
+	s := &Summary{Noise: noise}
+	kept := slices.DeleteFunc(slices.Clone(tries), func(t model.Try) bool { return t.Idle > 0 || t.Result == model.ProbeFailed })
+	slices.SortStableFunc(kept, func(a, b model.Try) int { return a.At.Compare(b.At) })
+	all := len(kept)
+	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return t.Lag > Lateness })
+	s.Late = all - len(kept)
+	if idle := idleOf(tries); idle != nil {
+		s.Idle = idle
+	}
+	if len(kept) == 0 {
+		s.Verdict, s.Rate = Classify(nil), wilson(0, 0, 0.95)
+		s.Slices = []Slice{}
+		return s
+	}
+	s.From, s.To = kept[0].At, kept[len(kept)-1].At
+	own := pick(kept, func(t *model.Try) bool { return t.Vantage == origin && question(t) })
+	failed := outcomes(own)
+	s.Verdict = Classify(failed)
+	s.Rate = rateOf(own)
+	s.Slices = slicesOf(kept, origin, s.From, s.To)
+	s.Where = where(kept, origin)
+	s.time(own, failed, events)
+	s.Lookups, s.SYNs = lookupDelays(own), synDelays(own)
+	return s
+}
+
+// time says when it changed, how often it begins, and with what.
+func (s *Summary) time(own []model.Try, failed []bool, events []Event) {
+	cuts := changes(failed)
+	edges := slices.Concat([]int{0}, cuts, []int{len(failed)})
+	for i, at := range cuts {
+		c := Change{At: own[at].At, Before: share(failed[edges[i]:at]), After: share(failed[at:edges[i+2]])}
+		s.Changes = append(s.Changes, c)
+		for _, e := range events {
+			// The change lies somewhere between two tries.
+			earliest := own[at-1].At
+			if d := c.At.Sub(e.At); d >= 0 && earliest.Sub(e.At) <= near {
+				s.Moves = append(s.Moves, Coincidence{Change: c.At, After: d, What: e.What, Ref: e.Ref})
+			}
+		}
+	}
+	var begins, all []time.Duration
+	for i := range own {
+		all = append(all, own[i].At.Sub(s.From))
+		if failed[i] && (i == 0 || !failed[i-1]) {
+			begins = append(begins, own[i].At.Sub(s.From))
+		}
+	}
+	if s.Class == Intermittent {
+		s.Period = period(begins, all)
+	}
+}
+
+func question(t *model.Try) bool { return t.Purpose == "" || t.Purpose == "question" }
+
+// Failed says that a try failed. A web server's answer is one, whatever its
+// status below 500: who asks without credentials is told 401 every time.
+func Failed(t *model.Try) bool { return t.Result != model.OK }
+
+func pick(tries []model.Try, keep func(*model.Try) bool) []model.Try {
+	var out []model.Try
+	for i := range tries {
+		if keep(&tries[i]) {
+			out = append(out, tries[i])
+		}
+	}
+	return out
+}
+
+func outcomes(tries []model.Try) []bool {
+	out := make([]bool, len(tries))
+	for i := range tries {
+		out[i] = Failed(&tries[i])
+	}
+	return out
+}
+
+func rateOf(tries []model.Try) Rate {
+	return wilson(count(outcomes(tries)), len(tries), 0.95)
+}
+
+func count(failed []bool) int {
+	n := 0
+	for _, f := range failed {
+		if f {
+			n++
+		}
+	}
+	return n
+}
+
+func share(failed []bool) float64 { return float64(count(failed)) / float64(max(len(failed), 1)) }
+
+// dimensions are what tries may have in common, with how a try's value is named.
+var dimensions = []struct {
+	kind string
+	of   func(*model.Try) (string, model.Ref)
+}{
+	{"from", func(t *model.Try) (string, model.Ref) {
+		if !question(t) {
+			return "", ""
+		}
+		return string(t.Vantage), t.From
+	}},
+	{"node", func(t *model.Try) (string, model.Ref) {
+		if t.Node == "" || !question(t) {
+			return "", ""
+		}
+		return t.Node, model.NewRef("node", t.Node)
+	}},
+	{"endpoint", func(t *model.Try) (string, model.Ref) {
+		if !t.Address.IsValid() {
+			return "", ""
+		}
+		return t.Address.String(), model.NewRef("host", t.Address.Addr().String())
+	}},
+	{"resolver", func(t *model.Try) (string, model.Ref) {
+		if !t.Resolver.IsValid() || !question(t) {
+			return "", ""
+		}
+		return t.Resolver.String(), model.NewRef("host", t.Resolver.Addr().String())
+	}},
+	{"destination", func(t *model.Try) (string, model.Ref) { return t.Target, "" }},
+}
+
+// group is the tries of one value of a dimension.
+type group struct {
+	kind, name string
+	ref        model.Ref
+	tries      []model.Try
+}
+
+// groups are the values of every dimension, in a fixed order.
+func groups(tries []model.Try) []group {
+	var out []group
+	for _, d := range dimensions {
+		first := len(out)
+		for i := range tries {
+			name, ref := d.of(&tries[i])
+			if name == "" {
+				continue
+			}
+			at := slices.IndexFunc(out[first:], func(g group) bool { return g.name == name })
+			if at < 0 {
+				at = len(out) - first
+				out = append(out, group{kind: d.kind, name: name, ref: ref})
+			}
+			g := &out[first+at]
+			g.tries = append(g.tries, tries[i])
+		}
+		slices.SortFunc(out[first:], func(a, b group) int { return cmp.Compare(a.name, b.name) })
+	}
+	return out
+}
+
+func slicesOf(tries []model.Try, origin model.Vantage, from, to time.Time) []Slice {
+	out := []Slice{}
+	for _, g := range groups(tries) {
+		v := Classify(outcomes(g.tries))
+		out = append(out, Slice{
+			Kind: g.kind, Name: g.name, Ref: g.ref, Own: g.kind == "from" && g.name == string(origin), Class: v.Class, Blind: v.Blind,
+			Rate: rateOf(g.tries), Phases: phasesOf(g.tries), Reasons: reasonsOf(g.tries), Took: tookOf(g.tries), Spark: Spark(g.tries, from, to, sparks),
+		})
+	}
+	return out
+}
+
+func phasesOf(tries []model.Try) []Phase {
+	var out []Phase
+	for _, name := range []string{"dns", "tcp", "proxy", "tls", "http", "udp"} {
+		of, bad, took := 0, 0, []float64{}
+		for i := range tries {
+			for _, p := range tries[i].Phases {
+				if p.Name != name {
+					continue
+				}
+				of++
+				if p.Result == model.OK {
+					took = append(took, float64(p.Duration))
+				} else {
+					bad++
+				}
+			}
+		}
+		if of > 0 {
+			out = append(out, Phase{Name: name, Rate: wilson(bad, of, 0.95), Took: latency(took)})
+		}
+	}
+	return out
+}
+
+func reasonsOf(tries []model.Try) []Reason {
+	var out []Reason
+	for i := range tries {
+		if !Failed(&tries[i]) {
+			continue
+		}
+		at := slices.IndexFunc(out, func(r Reason) bool { return r.Phase == tries[i].Failed && r.Result == tries[i].Result })
+		if at < 0 {
+			at, out = len(out), append(out, Reason{Phase: tries[i].Failed, Result: tries[i].Result})
+		}
+		out[at].Count++
+	}
+	slices.SortStableFunc(out, func(a, b Reason) int { return mostFirst(a.Count, b.Count) })
+	return out
+}
+
+func tookOf(tries []model.Try) Latency {
+	var took []float64
+	for i := range tries {
+		if !Failed(&tries[i]) {
+			took = append(took, float64(tries[i].Took))
+		}
+	}
+	return latency(took)
+}
+
+func latency(took []float64) Latency {
+	v := sortedCopy(took)
+	q := func(p float64) time.Duration { return time.Duration(quantile(p, v)) }
+	return Latency{P50: q(0.5), P90: q(0.9), P99: q(0.99), Max: q(1)}
+}
+
+// Spark draws tries between two moments: a digit for each stretch, from 0 (none
+// failed) to 9 (all did), and - where nothing was sent.
+func Spark(tries []model.Try, from, to time.Time, width int) string {
+	sent, bad := make([]int, width), make([]int, width)
+	span := max(to.Sub(from), 1)
+	for i := range tries {
+		at := min(max(int(int64(width)*int64(tries[i].At.Sub(from))/int64(span)), 0), width-1)
+		sent[at]++
+		if Failed(&tries[i]) {
+			bad[at]++
+		}
+	}
+	out := make([]byte, width)
+	for i := range out {
+		switch {
+		case sent[i] == 0:
+			out[i] = '-'
+		case bad[i] == 0:
+			out[i] = '0'
+		default: // a single failure is never drawn as none
+			out[i] = byte('1' + 8*bad[i]/sent[i])
+		}
+	}
+	return string(out)
+}

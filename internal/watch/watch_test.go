@@ -1,0 +1,233 @@
+package watch
+
+import (
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// of is a series of a second's pace; F fails, anything else works.
+func of(pattern string) []model.Try {
+	var out []model.Try
+	for i, c := range pattern {
+		t := model.Try{At: start.Add(time.Duration(i) * time.Second), Vantage: model.VantagePod, Node: "n1", Target: "t", Result: model.OK, Took: 3 * time.Millisecond}
+		t.Phases = []model.Phase{{Name: "tcp", Result: model.OK, Duration: 2 * time.Millisecond}}
+		if c == 'F' {
+			t.Result, t.Failed = model.TimedOut, "tcp"
+			t.Phases[0].Result = model.TimedOut
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// with changes every try.
+func with(tries []model.Try, f func(*model.Try)) []model.Try {
+	for i := range tries {
+		f(&tries[i])
+	}
+	return tries
+}
+
+func TestClassify(t *testing.T) {
+	o, f := strings.Repeat(".", 20), strings.Repeat("F", 20)
+	for pattern, want := range map[string]Class{
+		"": Undecided, "....": Undecided, "FFFF": Undecided,
+		o: Never, f: Persistent, f + o: Recovered, o + f: Persistent,
+		"F" + o:                      Undecided, // one failure, at the very beginning: one in 21 falls there
+		o + "F":                      Undecided,
+		strings.Repeat(".F", 20):     Intermittent,
+		o + "F" + o:                  Intermittent,
+		strings.Repeat("FFF...", 10): Intermittent,
+		strings.Repeat(".F", 20) + o: Recovered,
+		f + o + f + o + f + o:        Intermittent, // the last gap is no longer than those before
+	} {
+		if v := Classify(outcomes(of(pattern))); v.Class != want {
+			t.Errorf("%s is %q, not %q", pattern, v.Class, want)
+		}
+	}
+	if v := Classify(outcomes(of(f + o))); v.Since != 20 || math.Abs(v.Blind-blind(20, 0.01)) > 1e-12 {
+		t.Errorf("the recovery is told as %+v", v)
+	}
+}
+
+// Values of Wilson's interval from Brown, Cai, DasGupta 2001, and of Fisher's own tea.
+func TestStatistics(t *testing.T) {
+	near := func(got, want float64) bool { return math.Abs(got-want) < 5e-4 }
+	if r := wilson(0, 10, 0.95); r.Low != 0 || !near(r.High, 0.2775) {
+		t.Errorf("0 of 10: %+v", r)
+	}
+	if r := wilson(5, 10, 0.95); !near(r.Low, 0.2366) || !near(r.High, 0.7634) {
+		t.Errorf("5 of 10: %+v", r)
+	}
+	if r := wilson(0, 0, 0.95); r.Low != 0 || r.High != 1 || r.Share() != 0 {
+		t.Errorf("nothing of nothing: %+v", r)
+	}
+	if p := fisher(4, 4, 4, 8); !near(p, 1.0/70) {
+		t.Errorf("four of four cups by chance: %g", p)
+	}
+	if p := fisher(3, 4, 4, 8); !near(p, 17.0/70) {
+		t.Errorf("three of four cups by chance: %g", p)
+	}
+	if p := blind(60, 0.05); !near(p, 0.0487) {
+		t.Errorf("the rule of three at 60: %g", p)
+	}
+}
+
+// Wilson's interval holds the truth about as often as it says.
+func TestWilsonCovers(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	const draws = 4000
+	for _, p := range []float64{0.02, 0.1, 0.5, 0.9} {
+		held := 0
+		for range draws {
+			k := 0
+			for range 60 {
+				if r.Float64() < p {
+					k++
+				}
+			}
+			if i := wilson(k, 60, 0.95); i.Low <= p && p <= i.High {
+				held++
+			}
+		}
+		if s := float64(held) / draws; s < 0.92 {
+			t.Errorf("a rate of %g lies in the interval in %.3f of all series", p, s)
+		}
+	}
+}
+
+func TestChanges(t *testing.T) {
+	series := strings.Repeat(".", 30) + strings.Repeat("F", 10) + strings.Repeat(".", 30)
+	if got := changes(outcomes(of(series))); !slices.Equal(got, []int{30, 40}) {
+		t.Errorf("changes at %v", got)
+	}
+	if got := changes(outcomes(of(strings.Repeat("..F", 30)))); got != nil {
+		t.Errorf("a constant rate changes at %v", got)
+	}
+	s := Summarise(of(series), nil, model.VantagePod, []Event{
+		{At: start.Add(28 * time.Second), What: "killed", Ref: "pod/a/b"}, {At: start.Add(5 * time.Second), What: "too early"}, {At: start.Add(45 * time.Second), What: "afterwards"},
+	})
+	if len(s.Changes) != 2 || s.Changes[0].Before != 0 || s.Changes[0].After != 1 || s.Changes[1].After != 0 {
+		t.Errorf("changes: %+v", s.Changes)
+	}
+	if len(s.Moves) != 1 || s.Moves[0].What != "killed" || s.Moves[0].After != 2*time.Second {
+		t.Errorf("coincidences: %+v", s.Moves)
+	}
+}
+
+func TestPeriod(t *testing.T) {
+	s := Summarise(of(strings.Repeat("FF........", 30)), nil, model.VantagePod, nil)
+	if d := s.Period - 10*time.Second; d.Abs() > 300*time.Millisecond {
+		t.Errorf("every ten seconds is seen as every %s", s.Period)
+	}
+	r := rand.New(rand.NewPCG(5, 5))
+	found := 0
+	for range 200 {
+		series := make([]byte, 300)
+		for i := range series {
+			series[i] = ".F"[min(r.IntN(10)/9, 1)]
+		}
+		if Summarise(of(string(series)), nil, model.VantagePod, nil).Period != 0 {
+			found++
+		}
+	}
+	if found > 8 {
+		t.Errorf("failures at random have a period in %d of 200 series", found)
+	}
+}
+
+func endpoint(pattern, addr string) []model.Try {
+	return with(of(pattern), func(t *model.Try) { t.Purpose, t.Address = "control:endpoint", netip.MustParseAddrPort(addr) })
+}
+
+func TestWhere(t *testing.T) {
+	o, f, x := strings.Repeat(".", 20), strings.Repeat("F", 20), strings.Repeat(".F.", 7)
+	from := func(pattern string, v model.Vantage, node string) []model.Try {
+		return with(of(pattern), func(t *model.Try) { t.Vantage, t.Node = v, node })
+	}
+	// One endpoint of three, and the Service before them fails for a third.
+	tries := slices.Concat(with(of(x), func(t *model.Try) { t.Address = netip.MustParseAddrPort("10.0.0.9:80") }),
+		endpoint(o, "10.1.0.1:80"), endpoint(f, "10.1.0.2:80"), endpoint(o, "10.1.0.3:80"))
+	s := Summarise(tries, nil, model.VantagePod, nil)
+	if w := s.Where; w.Kind != "endpoint" || w.Name != "10.1.0.2:80" || !w.Clean || w.Rate.Count != 20 {
+		t.Errorf("one dead endpoint is told as %+v", w)
+	}
+	if s.Class != Intermittent || s.Rate.Count != 7 {
+		t.Errorf("the Service is %q, %+v", s.Class, s.Rate)
+	}
+	// One node of two.
+	s = Summarise(slices.Concat(of(x), from(x, model.VantagePeer, "n1"), from(o+o, model.VantageOtherNode, "n2")), nil, model.VantagePod, nil)
+	if w := s.Where; w.Kind != "node" || w.Name != "n1" {
+		t.Errorf("one node is told as %+v", w)
+	}
+	// Everywhere, and too little to tell.
+	s = Summarise(slices.Concat(of(x), from(x, model.VantagePeer, "n1"), from(x, model.VantageOtherNode, "n2")), nil, model.VantagePod, nil)
+	if w := s.Where; w.Kind != "everywhere" {
+		t.Errorf("everywhere is told as %+v", w)
+	}
+	if w := Summarise(slices.Concat(of(x), from("...", model.VantageOtherNode, "n2")), nil, model.VantagePod, nil).Where; w.Kind != "" {
+		t.Errorf("three tries elsewhere are told as %+v", w)
+	}
+}
+
+// A sender that was late says nothing about the network.
+func TestLateSendersAreLeftOut(t *testing.T) {
+	tries := slices.Concat(of(strings.Repeat(".", 20)), with(of("FFFF"), func(t *model.Try) { t.Lag = time.Second }))
+	s := Summarise(tries, nil, model.VantagePod, nil)
+	if s.Class != Never || s.Late != 4 || s.Rate.Of != 20 {
+		t.Errorf("%q of %+v, %d late", s.Class, s.Rate, s.Late)
+	}
+	if s := Summarise(tries[20:], nil, model.VantagePod, nil); s.Class != Undecided || s.Rate.High != 1 || s.Slices == nil {
+		t.Errorf("nothing that counts is told as %+v", s)
+	}
+}
+
+func TestDelays(t *testing.T) {
+	tries := with(of(strings.Repeat(".", 40)), func(t *model.Try) {
+		t.Phases = append(t.Phases, model.Phase{Name: "dns", Result: model.OK, Duration: 4 * time.Millisecond})
+	})
+	for _, i := range []int{5, 17, 30} {
+		tries[i].Phases[1].Duration = 5004 * time.Millisecond
+	}
+	tries[8].Phases[1].Duration = 3 * time.Second // slow, and no step
+	s := Summarise(tries, nil, model.VantagePod, nil)
+	if s.Lookups == nil || s.Lookups.Rate.Count != 3 || s.Lookups.Class != Intermittent || s.SYNs != nil {
+		t.Errorf("lookups that waited: %+v, SYNs: %+v", s.Lookups, s.SYNs)
+	}
+}
+
+func TestIdle(t *testing.T) {
+	idle := func(gap time.Duration, result model.Reason) model.Try {
+		return model.Try{At: start, Vantage: model.VantagePod, Idle: gap, Result: result, Failed: "http"}
+	}
+	tries := []model.Try{idle(30*time.Second, model.OK), idle(240*time.Second, model.TimedOut), idle(120*time.Second, model.OK), idle(270*time.Second, model.Reset)}
+	i := Summarise(tries, nil, model.VantagePod, nil).Idle
+	if i == nil || i.Holds != 2*time.Minute || i.Ends != 4*time.Minute || i.Mixed || i.Count != 4 {
+		t.Errorf("the gap is told as %+v", i)
+	}
+	if i := Summarise(append(tries, idle(300*time.Second, model.OK)), nil, model.VantagePod, nil).Idle; !i.Mixed {
+		t.Error("a longer gap that held is passed over")
+	}
+}
+
+func TestSpark(t *testing.T) {
+	tries := of("....F.....FFFFFFFFFF")
+	if got := Spark(tries, start, start.Add(20*time.Second), 4); got != "2099" {
+		t.Errorf("drawn as %q", got)
+	}
+	if got := Spark(tries[:2], start, start.Add(20*time.Second), 4); got != "0---" {
+		t.Errorf("drawn as %q", got)
+	}
+	if got := Spark(tries, start, start, 2); got == "" {
+		t.Error("no span, no drawing")
+	}
+}

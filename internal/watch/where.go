@@ -1,0 +1,76 @@
+package watch
+
+import (
+	"math"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Where is what the failures have in common.
+type Where struct {
+	Kind  string    `json:"kind"`            // from, node, endpoint, resolver, destination; "everywhere"; "": it cannot be told
+	Name  string    `json:"name,omitempty"`  //
+	Ref   model.Ref `json:"ref,omitempty"`   //
+	Rate  Rate      `json:"rate,omitzero"`   // of failures there
+	Rest  Rate      `json:"rest,omitzero"`   // and of what is alike but for this
+	P     float64   `json:"p,omitempty"`     // how likely so uneven a spread is by chance, all comparisons paid for
+	Clean bool      `json:"clean,omitempty"` // nothing failed elsewhere
+}
+
+// where finds the one place that fails more than the rest of its kind. Of several
+// the least likely by chance is told; a kind with one value only tells nothing.
+func where(tries []model.Try, origin model.Vantage) Where {
+	all := groups(tries)
+	best := Where{P: 1}
+	looked := 0
+	for i := range all {
+		rest := others(all, i)
+		if len(rest) == 0 {
+			continue
+		}
+		looked++
+		there, elsewhere := rateOf(all[i].tries), rateOf(rest)
+		if there.Share() <= elsewhere.Share() {
+			continue
+		}
+		if p := fisher(there.Count, there.Of, there.Count+elsewhere.Count, there.Of+elsewhere.Of); p < best.P {
+			best = Where{Kind: all[i].kind, Name: all[i].name, Ref: all[i].ref, Rate: there, Rest: elsewhere, P: p, Clean: elsewhere.Count == 0}
+		}
+	}
+	best.P = math.Min(1, best.P*float64(looked))
+	if best.Kind != "" && best.P <= alpha {
+		return best
+	}
+	return everywhere(all, origin)
+}
+
+// others are the tries that a group is compared with. An endpoint is compared
+// with other endpoints that were tried by themselves, or with other addresses of
+// the name, never with a Service's own address, behind which all of them are.
+func others(all []group, i int) []model.Try {
+	var out []model.Try
+	for j := range all {
+		if j != i && all[j].kind == all[i].kind && question(&all[j].tries[0]) == question(&all[i].tries[0]) {
+			out = append(out, all[j].tries...)
+		}
+	}
+	return out
+}
+
+// everywhere says that every place that was tried from, and every endpoint, has failures.
+func everywhere(all []group, origin model.Vantage) Where {
+	places := 0
+	for _, g := range all {
+		if g.kind != "from" && g.kind != "endpoint" || g.name == string(model.VantageHere) && origin != model.VantageHere {
+			continue
+		}
+		if count(outcomes(g.tries)) == 0 {
+			return Where{}
+		}
+		places++
+	}
+	if places < 3 { // one place and one endpoint have nothing to be compared with
+		return Where{}
+	}
+	return Where{Kind: "everywhere"}
+}
