@@ -27,6 +27,9 @@ func PlaceOf(o *model.Observation) string {
 	if parts := o.From.Parts(); len(parts) == 2 {
 		name = parts[0] + "/" + parts[1]
 	}
+	if o.Vantage == model.VantagePod && o.Via == "twin" {
+		place = "a twin of the pod"
+	}
 	return fmt.Sprintf("%s (%s)", place, clean(name))
 }
 

@@ -98,6 +98,21 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestTwinIsNotThePod: what podpath's own pod saw in the place of the user's is told as that.
+func TestTwinIsNotThePod(t *testing.T) {
+	r := sample()
+	if out := render(t, r, "text", Options{}); strings.Contains(out, "twin") {
+		t.Errorf("no twin was made:\n%s", out)
+	}
+	r.Observations[0].Via = "twin"
+	if out := render(t, r, "text", Options{}); !strings.Contains(out, "twin of pod shop/checkout-1") {
+		t.Errorf("the twin is told as the pod:\n%s", out)
+	}
+	if got := diagnose.PlaceOf(&r.Observations[0]); got != "a twin of the pod (shop/checkout-1)" {
+		t.Error(got)
+	}
+}
+
 func TestTerminalIsSafe(t *testing.T) {
 	r := sample()
 	evil := "x\x1b]0;owned\x07\u202e\x9b31m\ny"

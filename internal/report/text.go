@@ -289,7 +289,10 @@ func (p *printer) observations(r *Report) {
 		if o.From != "" {
 			from += " " + strings.TrimPrefix(model.Printable(string(o.From)), "pod/")
 		}
-		if o.Via != "" && p.o.Wide {
+		switch {
+		case o.Vantage == model.VantagePod && o.Via == "twin": // podpath's own pod, which stands for the one that was asked about
+			from = "twin of " + from
+		case o.Via != "" && p.o.Wide:
 			from += " (" + o.Via + ")"
 		}
 		what := ""

@@ -91,6 +91,7 @@ const (
 type container struct {
 	namespace, pod, name string
 	starting             *starting // nil: it is known to run
+	added                bool      // to a pod that keeps it, by this run
 }
 
 // runPlan runs the plan in a container as soon as it is up, and calls begun when it has.

@@ -90,6 +90,10 @@ func (s *session) inPod(ctx context.Context, ref model.Ref, what, verb string, a
 			err = fmt.Errorf("the probe named no sockets: %w", err)
 		}
 	}
+	if err != nil && s.gone(ctx, live) {
+		err = errPodGone
+	}
+	s.stays(c, err)
 	if err != nil {
 		s.gap(s.failedRun(ctx, what, ref, c, err))
 		return false

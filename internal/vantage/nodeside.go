@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -119,11 +120,13 @@ func (s *session) ordinary(ctx context.Context, v model.Vantage, kind, node stri
 	if s.req.Pod != nil && s.req.Pod.Namespace != s.req.ProbeNamespace {
 		namespaces = []string{s.req.Pod.Namespace, s.req.ProbeNamespace}
 	}
+	var refused []model.Gap
 	for i, ns := range namespaces {
 		c, err := s.launch(ctx, ns, make)
 		if err != nil {
+			refused = append(refused, s.explain(what, model.NewRef("node", node), err, "create pods in namespace "+ns))
 			if i == len(namespaces)-1 || !denied(err) {
-				s.gap(s.explain(what, model.NewRef("node", node), err, "create pods in namespace "+ns))
+				s.gap(oneGap(refused, namespaces))
 				return
 			}
 			continue
@@ -139,6 +142,30 @@ func (s *session) ordinary(ctx context.Context, v model.Vantage, kind, node stri
 		s.keep(place{v, model.NewRef("pod", ns, c.pod), node, "pod"}, obs)
 		return
 	}
+}
+
+// oneGap is that of several namespaces of which any would have done.
+func oneGap(refused []model.Gap, namespaces []string) model.Gap {
+	g := refused[len(refused)-1]
+	if len(refused) == 1 {
+		return g
+	}
+	var reasons, permissions []string
+	for i, r := range refused {
+		if r.Reason != g.Reason {
+			reasons = append(reasons, namespaces[i]+": "+r.Reason)
+		}
+		if r.Permission != "" {
+			permissions = append(permissions, namespaces[i])
+		}
+	}
+	if len(reasons) > 0 {
+		g.Reason = strings.Join(append(reasons, namespaces[len(refused)-1]+": "+g.Reason), "; ")
+	}
+	if len(permissions) > 0 {
+		g.Permission = "create pods in namespace " + strings.Join(permissions, " or ")
+	}
+	return g
 }
 
 func describe(v model.Vantage, node string) string {

@@ -8,14 +8,16 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podpath/podpath/internal/model"
 )
 
 // Labels of everything that podpath creates.
 const (
 	labelManaged = "app.kubernetes.io/managed-by"
 	labelName    = "app.kubernetes.io/name"
-	labelRun     = "podpath.dev/run"
-	labelKind    = "podpath.dev/kind"
+	labelRun     = model.LabelRun
+	labelKind    = model.LabelKind
 	ours         = "podpath"
 )
 

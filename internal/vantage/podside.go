@@ -139,10 +139,11 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 	}
 	pl := place{model.VantagePod, ref, live.Spec.NodeName, w.via}
 	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantagePod, s.req.Facts), s.hedge(ctx))
+	if err != nil && s.gone(ctx, live) {
+		err = errPodGone
+	}
+	s.stays(c, err)
 	if err != nil {
-		if s.gone(ctx, live) {
-			err = errPodGone
-		}
 		s.gap(s.failedRun(ctx, what, ref, c, err))
 		if rbac(err) {
 			return nil, errNoExec
@@ -150,6 +151,10 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 		return nil, err
 	}
 	s.keep(pl, obs)
+	if w.via == ViaTwin {
+		s.note("the probe of pod %s/%s was sent from %s, a pod that podpath made like it (labels, account, node, name resolution) and removes again",
+			live.Namespace, live.Name, c.pod)
+	}
 	s.mu.Lock()
 	c.starting = nil
 	s.recheck = func(ctx context.Context) { s.again(ctx, c, pl) }
@@ -200,7 +205,7 @@ func (s *session) hedge(ctx context.Context) func() {
 func (s *session) failedRun(ctx context.Context, what string, ref model.Ref, c container, err error) model.Gap {
 	g := s.explain(what, ref, err, "create pods/exec in namespace "+c.namespace)
 	var start *startError
-	if errors.As(err, &start) && strings.HasPrefix(start.Reason, "not started") {
+	if errors.As(err, &start) && strings.HasPrefix(start.Reason, notStarted) {
 		if why := s.sandboxTrouble(ctx, c.namespace, c.pod); why != "" {
 			g.Reason += "; " + why
 		}
@@ -246,10 +251,26 @@ func (s *session) ephemeral(ctx context.Context, live *corev1.Pod) (container, e
 	if err != nil {
 		return c, err
 	}
-	c.starting = s.watchStart(ctx, changed, containerName)
-	s.note("pod %s/%s now lists an ephemeral container %q, which Kubernetes cannot remove: its process ends by itself after %s without use, and podpath adds no second one to a pod",
-		live.Namespace, live.Name, containerName, s.req.EphemeralTTL)
+	c.starting, c.added = s.watchStart(ctx, changed, containerName), true
 	return c, nil
+}
+
+// stays notes what is left in a pod by a container that was added to it, once it is known what became of it.
+func (s *session) stays(c container, err error) {
+	if !c.added || errors.Is(err, errPodGone) {
+		return // nothing was added, or it went with its pod
+	}
+	ends := "its process ends by itself after " + s.req.EphemeralTTL.String() + " without use"
+	var start *startError
+	switch {
+	case !errors.As(err, &start):
+	case strings.HasPrefix(start.Reason, notStarted):
+		ends = "it had not started after " + s.req.StartTimeout.String() + "; if it still does, " + ends
+	default:
+		ends = "no process of it runs (" + start.Reason + ")"
+	}
+	s.note("pod %s/%s now lists an ephemeral container %q, which Kubernetes cannot remove: %s, and podpath adds no second one to a pod",
+		c.namespace, c.pod, c.name, ends)
 }
 
 func (s *session) reuse(ctx context.Context, live *corev1.Pod, c container) (container, error) {

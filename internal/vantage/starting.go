@@ -22,6 +22,9 @@ type starting struct {
 	late    error // what to say then
 }
 
+// notStarted begins the reason of a container that took too long.
+const notStarted = "not started after "
+
 // startError is a container that does not start, in the kubelet's words.
 type startError struct {
 	Reason, Message string
@@ -38,7 +41,7 @@ func (e *startError) Error() string {
 func (s *session) watchStart(ctx context.Context, pod *corev1.Pod, name string) *starting {
 	st := &starting{
 		since: time.Now(), running: make(chan struct{}), failed: make(chan error, 1), timeout: time.After(s.req.StartTimeout),
-		late: &startError{Reason: "not started after " + s.req.StartTimeout.String()},
+		late: &startError{Reason: notStarted + s.req.StartTimeout.String()},
 	}
 	go func() {
 		w, err := s.Kube.CoreV1().Pods(pod.Namespace).Watch(ctx, metav1.ListOptions{

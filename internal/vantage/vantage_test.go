@@ -280,6 +280,9 @@ func TestTwinIsNobodysPod(t *testing.T) {
 	if vias(r) != "pod:twin" || !strings.Contains(gapsOf(r), "[patch pods/ephemeralcontainers in namespace shop]") {
 		t.Fatalf("%s\n%s", vias(r), gapsOf(r))
 	}
+	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "was sent from "+twin.GenerateName) || !strings.Contains(notes, "made like it") {
+		t.Errorf("notes %q", notes)
+	}
 	if o := twin.OwnerReferences; len(o) != 1 || o[0].Kind != "Job" || !*o[0].Controller {
 		t.Errorf("owners %+v", o)
 	}
@@ -397,8 +400,8 @@ func TestPodDeletedWhileProbed(t *testing.T) {
 		return utilexec.CodeExitError{Code: 137, Err: errors.New("killed")}
 	}
 	r := s.run(context.Background())
-	if !strings.Contains(gapsOf(r), "deleted meanwhile") || len(r.Gaps) != 2 || len(c.left(t)) > 0 {
-		t.Errorf("%s\nleft %v", gapsOf(r), c.left(t))
+	if !strings.Contains(gapsOf(r), "deleted meanwhile") || len(r.Gaps) != 2 || len(c.left(t)) > 0 || len(r.Notes) > 0 {
+		t.Errorf("%s\nleft %v, notes %q", gapsOf(r), c.left(t), r.Notes)
 	}
 }
 
@@ -409,6 +412,50 @@ func TestEphemeralThatNeverStartedGivesWayToATwin(t *testing.T) {
 	r := newCluster(p).probe(t, context.Background(), request())
 	if !strings.HasPrefix(vias(r), "pod:twin") || !strings.Contains(gapsOf(r), "cannot start (ErrImagePull)") {
 		t.Errorf("%s\n%s", vias(r), gapsOf(r))
+	}
+}
+
+// TestNoteOfTheEphemeralContainer: what is said to stay is what stays.
+func TestNoteOfTheEphemeralContainer(t *testing.T) {
+	for _, test := range []struct{ name, waiting, says, not string }{
+		{"it ran", "", "its process ends by itself after 10m0s without use", "started"},
+		{"no image", "ErrImagePull", "no process of it runs (ErrImagePull)", "ends by itself"},
+		{"too slow", "ContainerCreating", "it had not started after 700ms; if it still does, its process ends by itself", "no process"},
+	} {
+		c := newCluster(livePod())
+		c.waiting["ephemeral"] = test.waiting
+		if test.waiting != "" {
+			c.waiting[""] = test.waiting // the pod itself has no kind
+		}
+		req := request()
+		req.Via, req.Vantages, req.StartTimeout = ViaEphemeral, req.Vantages[:1], 700*time.Millisecond
+		if notes := strings.Join(c.probe(t, t.Context(), req).Notes, "\n"); !strings.Contains(notes, test.says) || strings.Contains(notes, test.not) {
+			t.Errorf("%s: %q", test.name, notes)
+		}
+	}
+}
+
+// TestPlacesThatNoNamespaceTakes: each namespace that would have done is named.
+func TestPlacesThatNoNamespaceTakes(t *testing.T) {
+	c := newCluster(livePod())
+	c.forbid("create", "pods", "")
+	req := request()
+	req.Vantages = []model.Vantage{model.VantagePeer}
+	r := c.probe(t, t.Context(), req)
+	if got := gapsOf(r); !strings.Contains(got, "another pod of node n1: forbidden [create pods in namespace shop or kube-system]") {
+		t.Error(got)
+	}
+	c = newCluster(livePod())
+	c.PrependReactor("create", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		words := `User "u" cannot create resource`
+		if a.GetNamespace() == "shop" {
+			words = "violates PodSecurity"
+		}
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "x", errors.New(words))
+	})
+	r = c.probe(t, t.Context(), req)
+	if got := gapsOf(r); !strings.Contains(got, "shop: Pod Security refuses it") || !strings.Contains(got, "; kube-system: forbidden [create pods in namespace kube-system]") {
+		t.Error(got)
 	}
 }
 

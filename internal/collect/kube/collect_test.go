@@ -206,6 +206,27 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// TestOwnPodsAreNobodys: a twin that a killed run left behind has the labels of
+// the pod that it is like, and is no pod of the user's.
+func TestOwnPodsAreNobodys(t *testing.T) {
+	twin := pod(owned(meta("data", "podpath-twin-x", "app", "db", model.LabelRun, "r1", model.LabelKind, "twin"), "Job", "podpath-r1"), "10.244.0.99", "n1")
+	objects := append(cluster(), twin)
+	var w model.World
+	q := ask(model.Endpoint{Kind: "service", Namespace: "data", Name: "db"}, model.Endpoint{Kind: "service", Namespace: "data", Name: "db", Port: 5432})
+	from, err := Collect(t.Context(), fake.NewClientset(objects...), Options{}, q, &w)
+	if err != nil || !slices.Equal(from.Pods, []model.Ref{"pod/data/db-0"}) {
+		t.Errorf("pods %v, %v", from.Pods, err)
+	}
+	if w.Kube.Pods["pod/data/podpath-twin-x"] != nil {
+		t.Error("podpath's own pod stands among the cluster's")
+	}
+	// Who names it means it.
+	refs, err := Resolve(t.Context(), fake.NewClientset(objects...), &model.World{}, model.Endpoint{Kind: "pod", Namespace: "data", Name: "podpath-twin-x"}, Options{})
+	if err != nil || !slices.Equal(refs, []model.Ref{"pod/data/podpath-twin-x"}) {
+		t.Errorf("%v %v", refs, err)
+	}
+}
+
 func TestResolve(t *testing.T) {
 	for _, test := range []struct {
 		name string

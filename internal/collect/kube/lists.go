@@ -23,7 +23,9 @@ func (r *reader) listPods(ctx context.Context, ns string, o metav1.ListOptions) 
 
 func (r *reader) keepPods(l *corev1.PodList) {
 	for i := range l.Items {
-		r.keepPod(&l.Items[i])
+		if !model.Own(l.Items[i].Labels) {
+			r.keepPod(&l.Items[i])
+		}
 	}
 }
 

@@ -156,7 +156,7 @@ func (r *reader) podsOf(ctx context.Context, w *model.Workload) ([]model.Ref, er
 	_, err := paged(ctx, r, namespace, o, false, r.listPods, func(l *corev1.PodList) {
 		for i := range l.Items {
 			p := &l.Items[i]
-			if owns(w.Ref, p) {
+			if owns(w.Ref, p) && !model.Own(p.Labels) {
 				found = append(found, r.keepPod(p))
 			}
 		}
