@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/report"
 )
 
@@ -91,7 +92,7 @@ func firstLine(err error) string {
 			return r
 		}
 		return ' '
-	}, err.Error())
+	}, model.WithoutUsers(err.Error()))
 	if r := []rune(s); len(r) > 2000 {
 		s = string(r[:2000]) + "…"
 	}

@@ -92,6 +92,7 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	a := &Answer{Case: c}
 	o.Progress("reading Azure, and probing from the pod and its neighbours")
 	gather(ctx, c, from, o, a, start)
+	c.Question.To = c.Question.To.Public() // the probes are over: from here on it is only shown and kept
 	if note != "" {
 		c.Notes = append(c.Notes, note)
 	}

@@ -27,11 +27,15 @@ func World(ctx context.Context, o Options) (*model.World, error) {
 	var w, az model.World
 	var work sync.WaitGroup
 	// Azure is found from the nodes: once they are known, both sides are read at once.
-	beside := !o.SkipAzure && kube.Nodes(ctx, o.Kube, kube.Options{Server: o.Config.Host}, &az) == nil
+	err := kube.Nodes(ctx, o.Kube, kube.Options{Server: o.Config.Host}, &az)
+	if kube.Mute(err) {
+		return nil, err // thirty gaps would say no more
+	}
+	beside := !o.SkipAzure && err == nil
 	if beside {
 		work.Go(func() { azure.Collect(ctx, o.Azure, &az) })
 	}
-	_, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, Full: true, Control: o.Control}, &model.Question{}, &w)
+	_, err = kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, Full: true, Control: o.Control}, &model.Question{}, &w)
 	work.Wait()
 	if err != nil {
 		return nil, err

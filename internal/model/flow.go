@@ -18,7 +18,7 @@ type Flow struct {
 
 // Endpoint is one side of a question as the user wrote it, parsed.
 type Endpoint struct {
-	Raw       string     `json:"raw"`                 // as typed
+	Raw       string     `json:"raw"`                 // as typed, but for what may be secret in a URL
 	Kind      string     `json:"kind"`                // pod, deployment, …, service, node, ip, host, url, internet
 	Namespace string     `json:"namespace,omitempty"` // for namespaced kinds
 	Name      string     `json:"name,omitempty"`

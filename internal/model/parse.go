@@ -162,16 +162,15 @@ func parseURL(e Endpoint) (Endpoint, error) {
 		if ok := asURLError(err, &ue); ok {
 			text = ue.Err.Error()
 		}
-		return Endpoint{Raw: e.Raw}, fmt.Errorf("%q: not a URL: %s", e.Raw, text)
+		e.Raw = PublicURL(e.Raw)
+		return Endpoint{Raw: e.Raw}, fmt.Errorf("%q: not a URL: %s", e.Raw, WithoutUsers(text))
 	}
+	e.Raw = publicOf(u, e.Raw)
 	fail := func(format string, args ...any) (Endpoint, error) {
 		return Endpoint{Raw: e.Raw}, fmt.Errorf("%q: %s", e.Raw, fmt.Sprintf(format, args...))
 	}
 	if u.Hostname() == "" {
 		return fail("a URL without a host; write https://HOST[:PORT]/PATH")
-	}
-	if u.User != nil {
-		e.Raw = u.Redacted()
 	}
 	e.Kind, e.Scheme = "url", strings.ToLower(u.Scheme)
 	switch e.Scheme {

@@ -40,7 +40,7 @@ func TestParseEndpoint(t *testing.T) {
 	}
 	for _, c := range cases {
 		got, err := ParseEndpoint(c.raw, c.bare)
-		c.want.Raw = c.raw
+		c.want.Raw = PublicURL(c.raw)
 		if err != nil || got != c.want {
 			t.Errorf("ParseEndpoint(%q) = %+v, %v; want %+v", c.raw, got, err, c.want)
 		}
@@ -85,10 +85,33 @@ func TestParseEndpointRefuses(t *testing.T) {
 	}
 }
 
-func TestParseEndpointHidesPassword(t *testing.T) {
-	e, err := ParseEndpoint("https://user:secret@h.example/", false)
-	if err != nil || strings.Contains(e.Raw, "secret") {
-		t.Errorf("got %+v, %v", e, err)
+// TestParseEndpointHidesSecrets: what is needed for probing stays in the path until Public.
+func TestParseEndpointHidesSecrets(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://h.example/a?":                       "https://h.example/a?",
+		"https://user:secret@h.example/":             "https://h.example/",
+		"https://secret@h.example":                   "https://h.example",
+		"https://user:p%40secret@h.example/a":        "https://h.example/a",
+		"https://h.example/a?sig=secret&b=&c=secret": "https://h.example/a?sig=[redacted]&b=&c=[redacted]",
+		"https://h.example/a?secret":                 "https://h.example/a?[redacted]",
+		"https://h.example/a#access_token=secret":    "https://h.example/a",
+		"https://u:secret@h.example/a?b=secret#c":    "https://h.example/a?b=[redacted]",
+	} {
+		e, err := ParseEndpoint(raw, false)
+		if err != nil || e.Raw != want {
+			t.Errorf("%s: %q, %v", raw, e.Raw, err)
+		}
+		if p := e.Public(); strings.Contains(p.Raw+p.Path, "secret") || p.Raw != want || p.Host != e.Host {
+			t.Errorf("%s: shown as %+v", raw, p)
+		}
+	}
+	if e, _ := ParseEndpoint("https://h.example/a?sig=needed", false); e.Path != "/a?sig=needed" {
+		t.Errorf("the probe would ask for %q", e.Path)
+	}
+	for _, raw := range []string{"https://user:secret@h.example:0/", "https://user:secret@/", "https://u:secret@h.example:x/", "https://u:s@secret@h.exa%mple/", "foo://h/?k=secret#secret"} {
+		if e, err := ParseEndpoint(raw, false); err == nil || strings.Contains(err.Error()+e.Raw, "secret") {
+			t.Errorf("%s: %+v, %v", raw, e, err)
+		}
 	}
 }
 

@@ -191,6 +191,9 @@ func keepHeaders(h http.Header) map[string]string {
 	for _, name := range keptHeaders {
 		if v := h.Values(name); len(v) > 0 {
 			out[name] = clean(strings.Join(v, ", "), 256)
+			if name == "Location" { // a login's redirect carries its state, and sometimes its token
+				out[name] = clean(model.PublicURL(v[0]), 256)
+			}
 		}
 	}
 	if len(out) == 0 {

@@ -308,6 +308,17 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// TestLocationIsKeptWithoutItsSecrets: where a redirect leads is told, its state and tokens are not.
+func TestLocationIsKeptWithoutItsSecrets(t *testing.T) {
+	h := http.Header{"Location": {"https://u:secret@login.test/authorize?state=secret&x#access_token=secret"}}
+	if got := keepHeaders(h)["Location"]; got != "https://login.test/authorize?state=[redacted]&[redacted]" {
+		t.Error(got)
+	}
+	if got := keepHeaders(http.Header{"Location": {"/a/b"}})["Location"]; got != "/a/b" {
+		t.Error(got)
+	}
+}
+
 func TestRequestAndClock(t *testing.T) {
 	var got *http.Request
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

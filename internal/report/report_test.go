@@ -113,6 +113,21 @@ func TestTwinIsNotThePod(t *testing.T) {
 	}
 }
 
+func TestRedirectIsShown(t *testing.T) {
+	r := sample()
+	h := r.Observations[1].HTTP
+	h.Status, h.Header = 302, map[string]string{"Location": "https://login.example/authorize?state=hunter2\x1b[31m#hunter2"}
+	r.Observations[1].Phases = append(r.Observations[1].Phases, model.Phase{Name: "http", Result: model.OK, Duration: time.Millisecond})
+	out := render(t, r, "text", Options{Width: 400})
+	if !strings.Contains(out, "http 302 1 ms that sends to https://login.example/authorize?state=[redacted] (not followed)") || strings.Contains(out, "hunter2") || strings.Contains(out, "\x1b") {
+		t.Error(out)
+	}
+	h.Status = 200
+	if out := render(t, r, "text", Options{}); strings.Contains(out, "sends to") {
+		t.Errorf("only a redirect's Location sends somewhere:\n%s", out)
+	}
+}
+
 func TestTerminalIsSafe(t *testing.T) {
 	r := sample()
 	evil := "x\x1b]0;owned\x07\u202e\x9b31m\ny"

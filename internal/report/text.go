@@ -345,6 +345,9 @@ func phases(o *model.Observation) string {
 			if o.HTTP.Answered == "proxy" || o.HTTP.Answered == "firewall" {
 				s += " from the " + model.Printable(o.HTTP.Answered)
 			}
+			if to := o.HTTP.Header["Location"]; to != "" && o.HTTP.Status/100 == 3 {
+				s += " that sends to " + clip(model.Printable(model.PublicURL(to)), 120) + " (not followed)"
+			}
 		}
 		parts = append(parts, s)
 	}

@@ -20,7 +20,7 @@ type Options struct {
 }
 
 // Hidden stands where something was taken out.
-const Hidden = "[redacted]"
+const Hidden = model.Hidden
 
 // Redact is a copy of a case without what its reader has no business knowing,
 // and what that was, counted. docs/snapshot.md lists it.
@@ -205,7 +205,9 @@ var patterns = []struct {
 	put  string
 }{
 	{"private keys", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)`), Hidden},
-	{"users and passwords in URLs", regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@'"<>?#]+@`), "${1}"},
+	{"users and passwords in URLs", regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^\s/'"<>?#]+@`), "${1}"},
+	{"fragments of URLs", regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>#]*)#[^\s"'<>]+`), "${1}"},
+	{"values in URLs' queries", regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>#?]*\?)[^=&\s"'<>#\[]+([&\s"'<>]|$)`), "${1}" + Hidden + "${2}"},
 	{"tokens", regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*)?`), Hidden},
 	{"tokens", regexp.MustCompile(`(?i)\b((?:bearer|basic|negotiate)\s+)[A-Za-z0-9+/_.~-]{16,}=*`), "${1}" + Hidden},
 	{"tokens", regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}`), Hidden},

@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -157,7 +158,15 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 func Nodes(ctx context.Context, cs kubernetes.Interface, o Options, w *model.World) error {
 	r := newReader(cs, w, o)
 	_, err := paged(ctx, r, "", metav1.ListOptions{}, false, r.listNodes, r.keepNodes)
-	return err
+	return r.fatal("list", nodes, "", "", err)
+}
+
+// Mute says that an error is that of an API server of which nothing can be had:
+// away, no API server, or one that does not accept who asks.
+func Mute(err error) bool {
+	var away *UnreachableError
+	var refused *UnauthorizedError
+	return errors.As(err, &away) || errors.As(err, &refused)
 }
 
 // named makes the pod or node that has an address the one that is asked about.

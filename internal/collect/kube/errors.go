@@ -12,6 +12,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/podpath/podpath/internal/model"
 )
 
 // NotFoundError says that what was asked about does not exist, and what is called nearly so.
@@ -116,7 +118,7 @@ func brief(err error) string {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	line, _, _ := strings.Cut(err.Error(), "\n")
+	line, _, _ := strings.Cut(model.WithoutUsers(err.Error()), "\n")
 	if len(line) > 300 {
 		line = line[:300] + "…"
 	}

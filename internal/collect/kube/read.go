@@ -38,6 +38,7 @@ func newReader(cs kubernetes.Interface, w *model.World, o Options) *reader {
 	if o.Server == "" {
 		o.Server = w.Kube.Server
 	}
+	o.Server = model.PublicURL(o.Server) // a kubeconfig may hold a password there
 	w.Kube.Server = o.Server
 	k := &w.Kube
 	if k.Namespaces == nil {
