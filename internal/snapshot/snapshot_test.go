@@ -119,13 +119,13 @@ func TestRedaction(t *testing.T) {
 func TestTextsOfURLs(t *testing.T) {
 	r := redactor{count: map[string]int{}}
 	for text, want := range map[string]string{
-		"get https://user:p@ss@h.example/a failed":     "get https://h.example/a failed",
-		"to https://h.example/a#access_token=s, then":  "to https://h.example/a then",
-		"to https://h.example/?secret and":             "to https://h.example/?[redacted] and",
-		"to https://h.example/?secret&a=b":             "to https://h.example/?[redacted]&a=[redacted]",
-		"https://h.example/a?b=c&d=#e":                 "https://h.example/a?b=[redacted]&d=",
-		"/a?b=secret":                                  "/a?b=[redacted]",
-		"see https://h.example/docs. Mail a team":      "see https://h.example/docs. Mail a team",
+		"get https://user:p@ss@h.example/a failed":      "get https://h.example/a failed",
+		"to https://h.example/a#access_token=s, then":   "to https://h.example/a then",
+		"to https://h.example/?secret and":              "to https://h.example/?[redacted] and",
+		"to https://h.example/?secret&a=b":              "to https://h.example/?[redacted]&a=[redacted]",
+		"https://h.example/a?b=c&d=#e":                  "https://h.example/a?b=[redacted]&d=",
+		"/a?b=secret":                                   "/a?b=[redacted]",
+		"see https://h.example/docs. Mail a team":       "see https://h.example/docs. Mail a team",
 		"why? https://h.example/?a=[redacted]&b=c done": "why? https://h.example/?a=[redacted]&b=[redacted] done",
 	} {
 		if got := r.text(text); got != want {
