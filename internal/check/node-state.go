@@ -15,7 +15,8 @@ var nodeState = Check{
 	Doc: `The inside of a node shows that it runs short, or will not survive a restart
 
 Where the inside of nodes was read (check --all-nodes): tables of the kernel that are nearly full (tracked connections, neighbours), messages
-that say that they were, a clock that is off, a sysctl that a file sets otherwise at the next boot.
+that say that they were, a clock that is off, a sysctl that a file sets otherwise at the next boot,
+UDP that clients still send to an endpoint that is gone.
 
 Look-alikes: what stops a connection now is told by the diagnosis that names it. Counters since the boot say nothing about today.
 
@@ -23,7 +24,7 @@ Mend what is named; on AKS sysctls belong into the node pool's custom node confi
 `,
 	Group: Nodes, Hop: model.HopNodeKernel,
 	Source: "https://learn.microsoft.com/azure/aks/custom-node-configuration",
-	Covers: []string{"nk-conntrack-table-full", "nk-arp-table-overflow", "nk-clock-skew"},
+	Covers: []string{"nk-conntrack-table-full", "nk-arp-table-overflow", "nk-clock-skew", "kp-udp-stale-conntrack"},
 	Run: func(p *Pass) {
 		for _, name := range sortedNames(p.World.Nodes) {
 			facts := p.World.Nodes[name]
@@ -33,6 +34,7 @@ Mend what is named; on AKS sysctls belong into the node pool's custom node confi
 					p.Report(*found)
 				}
 			}
+			p.lostEntries(facts)
 		}
 	},
 }
@@ -143,6 +145,26 @@ func strict(f *model.NodeFacts) *Finding {
 		Summary:  "Answers that come in by another link than the one of the route to their sender are dropped.",
 		Evidence: nodeEvidence(f, fmt.Sprintf("rp_filter is 1; the default route is by %s, another gateway by %s", uplink, other)),
 		Fix:      []diagnose.Command{{Text: "Set net.ipv4.conf.all.rp_filter to 2 (loose), or make the routes symmetric"}},
+	}
+}
+
+// lostEntries finds UDP that clients go on sending to what is no endpoint of the
+// Service any more, by entries of the connection table that kube-proxy left.
+func (p *Pass) lostEntries(f *model.NodeFacts) {
+	if len(f.Translated) == 0 || !p.World.Read["endpointslice"] {
+		return
+	}
+	at := model.NewRef("node", f.Node)
+	for _, s := range values(p.World.Kube.Services) {
+		for _, l := range p.World.Kube.Lost(f, s) {
+			p.Report(Finding{
+				Severity: Broken, Hop: model.HopKubeProxy, Subject: at, Confidence: diagnose.Likely,
+				Title:    fmt.Sprintf("Node %s still sends UDP for %s to %s, which is no endpoint of it", f.Node, serviceRef(s), l.Leads),
+				Summary:  "Sockets that were open before the endpoint went away stay with it while they are used; new ones are right.",
+				Evidence: nodeEvidence(f, fmt.Sprintf("%d entries of UDP %s lead to %s; %d carried a packet within the last 10 seconds", l.Count, l.To, l.Leads, l.Alive)),
+				Fix:      []diagnose.Command{{Text: "podpath explain conntrack-stale: delete the entries on the node, or restart the clients"}},
+			})
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -107,6 +108,23 @@ func TestInsideNodes(t *testing.T) {
 // twoWays gives a node a second link with a gateway of its own.
 func twoWays(w *model.World) {
 	w.Nodes["n1"].Routes = append(w.Nodes["n1"].Routes, model.KernelRoute{Table: 254, Dst: prefixes("192.0.2.0/24")[0], Gw: addr("10.1.0.1"), Dev: "eth1"})
+}
+
+func TestLostEntries(t *testing.T) {
+	entries := func(leads string, alive int) func(*model.World) {
+		return func(w *model.World) {
+			w.Kube.Services["service/a/statsd"] = &model.Service{Namespace: "a", Name: "statsd", Type: "ClusterIP", ClusterIPs: addrs("10.0.0.10")}
+			w.Nodes["n1"].Translated = []model.TranslatedFlows{{To: netip.MustParseAddrPort("10.0.0.10:53"), Leads: netip.MustParseAddrPort(leads), Count: 3, Alive: alive}}
+		}
+	}
+	try(t, "node-state",
+		example{"leads nowhere", entries("10.244.7.9:53", 2), []string{"node/n1 likely"}},
+		example{"nobody sends any more", entries("10.244.7.9:53", 0), nil},
+		example{"the endpoints were not read", func(w *model.World) {
+			entries("10.244.7.9:53", 2)(w)
+			delete(w.Read, "endpointslice")
+		}, nil},
+	)
 }
 
 func TestNodeState(t *testing.T) {

@@ -320,6 +320,9 @@ type NodeFacts struct {
 	Kubelet    map[string]string     `json:"kubelet,omitempty"`    // its flags that concern the network
 	CNI        []CNIConfig           `json:"cni,omitempty"`
 	CNIRead    bool                  `json:"cniRead,omitempty"` // the folder of the network plugin's files was looked into
+
+	Translated []TranslatedFlows `json:"translated,omitempty"` // UDP in its connection table that was sent on; nil: not read
+	IPVS       []VirtualServer   `json:"ipvs,omitempty"`       // kube-proxy's in ipvs mode; nil: none, or not read
 }
 
 // FilterDump is the output of one tool that lists the packet filter's rules.

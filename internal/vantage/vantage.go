@@ -176,7 +176,7 @@ func (s *session) run(ctx context.Context) Result {
 	if s.wants(model.VantageHere) {
 		podSide.Go(func() { s.here(wait) })
 	}
-	if !s.wants(model.VantagePod) || s.req.Pod == nil || s.req.Via == ViaNone || !s.req.Escalate {
+	if !s.wants(model.VantagePod) || s.req.Pod == nil || s.req.Via == ViaNone || !s.req.Escalate || s.req.Sockets {
 		s.wantOthers()
 	}
 	podSide.Go(func() {

@@ -39,17 +39,19 @@ func Read(root string) *model.NodeFacts {
 	r.chains()
 	r.neighbours()
 	r.pressure()
+	r.virtualServers()
 	return r.facts
 }
 
-// ReadAll reads what takes privileges too: the packet filter's rules (NET_ADMIN),
-// kernel messages (SYSLOG), and the node's files as far as they are seen below
+// ReadAll reads what takes privileges too: the packet filter's rules and the
+// connections that it translates (NET_ADMIN), kernel messages (SYSLOG), and the node's files as far as they are seen below
 // host: its /usr, for the tools that know its packet filter, and its /etc, for
 // sysctls and the configuration of kubelet and network plugin.
 func ReadAll(ctx context.Context, root, host string) *model.NodeFacts {
 	r := &reader{root: root, facts: Read(root)}
 	r.filters(ctx, host)
 	r.messages()
+	r.translated()
 	r.persisted(host)
 	r.configuration(host)
 	return r.facts

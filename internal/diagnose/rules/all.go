@@ -18,6 +18,7 @@ func All() []diagnose.Rule {
 		clientNotRunning,
 		clockSkew,
 		conntrackFull,
+		conntrackStale,
 		corednsDown,
 		corednsOldUpstream,
 		corednsPodSilent,

@@ -1,0 +1,260 @@
+package node
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Bounds of what is kept of the connection table: it may hold millions of entries.
+const (
+	maxTranslated = 4096
+	maxFroms      = 256 // of one kind: a node has no more pods
+	maxAllFroms   = 16384
+)
+
+// alive is how long ago an entry may have carried its last packet: within it,
+// somebody still sends.
+const alive = 10 * time.Second
+
+// Bits of an entry's status (enum ip_conntrack_status, linux/netfilter/nf_conntrack_common.h).
+const (
+	ctAssured = 1 << 2
+	ctDNAT    = 1 << 5
+)
+
+// The kernel's defaults of the two timeouts (net/netfilter/nf_conntrack_proto_udp.c).
+const (
+	udpTimeout       = 30 * time.Second
+	udpTimeoutStream = 120 * time.Second
+)
+
+// translated counts the UDP entries of the connection table that have a new
+// destination. Each packet of a client renews its entry, so that one that leads
+// to a dead endpoint stays as long as the client goes on; TCP's is told by its
+// own ends. Entries are counted one by one as the kernel lists them.
+func (r *reader) translated() {
+	c := counting{
+		plain:  r.timeout("net.netfilter.nf_conntrack_udp_timeout", udpTimeout),
+		stream: r.timeout("net.netfilter.nf_conntrack_udp_timeout_stream", udpTimeoutStream),
+		seen:   map[[2]netip.AddrPort]*model.TranslatedFlows{},
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+		req.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
+		err := req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool { c.add(m); return true })
+		if err != nil && !errors.Is(err, nl.ErrDumpInterrupted) {
+			permission := ""
+			if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+				permission = "NET_ADMIN capability (--node-reader=full)"
+			}
+			r.gap("connection table of the node (where its UDP entries lead)", err, permission)
+			return
+		}
+	}
+	if c.over {
+		r.gap("connection table of the node (where its UDP entries lead)", errors.New("more than "+strconv.Itoa(maxTranslated)+" kinds of entries: the others were not kept"), "")
+	}
+	r.facts.Translated = c.list()
+}
+
+// timeout is a sysctl in seconds.
+func (r *reader) timeout(name string, fallback time.Duration) time.Duration {
+	if n, err := strconv.Atoi(r.facts.Sysctls[name]); err == nil && n > 0 {
+		return time.Duration(n) * time.Second
+	}
+	return fallback
+}
+
+// counting adds up entries by what they ask for and where they lead.
+type counting struct {
+	plain, stream time.Duration
+	seen          map[[2]netip.AddrPort]*model.TranslatedFlows
+	froms         int
+	over          bool
+}
+
+func (c *counting) add(m []byte) {
+	e, ok := parseEntry(m)
+	if !ok || e.protocol != unix.IPPROTO_UDP || e.status&ctDNAT == 0 || e.asked == e.leads {
+		return
+	}
+	key := [2]netip.AddrPort{e.asked, e.leads}
+	kind := c.seen[key]
+	if kind == nil {
+		if len(c.seen) >= maxTranslated {
+			c.over = true
+			return
+		}
+		kind = &model.TranslatedFlows{To: e.asked, Leads: e.leads}
+		c.seen[key] = kind
+	}
+	kind.Count++
+	whole := c.plain
+	if e.status&ctAssured != 0 {
+		whole = c.stream
+	}
+	if e.left == 0 || whole-e.left > alive {
+		return
+	}
+	kind.Alive++
+	if c.froms < maxAllFroms && len(kind.Froms) < maxFroms && !slices.Contains(kind.Froms, e.from) {
+		c.froms++
+		kind.Froms = append(kind.Froms, e.from)
+	}
+}
+
+func (c *counting) list() []model.TranslatedFlows {
+	out := []model.TranslatedFlows{}
+	for _, k := range c.seen {
+		slices.SortFunc(k.Froms, netip.Addr.Compare)
+		out = append(out, *k)
+	}
+	slices.SortFunc(out, func(a, b model.TranslatedFlows) int {
+		return cmp.Or(a.To.Compare(b.To), a.Leads.Compare(b.Leads))
+	})
+	return out
+}
+
+// entry is one connection of the table: who asked, for what, and from where the
+// answer comes.
+type entry struct {
+	protocol     uint8
+	from         netip.Addr
+	asked, leads netip.AddrPort
+	status       uint32
+	left         time.Duration // until it is forgotten; 0: not said
+}
+
+// parseEntry reads one message: an nfgenmsg and the attributes of
+// linux/netfilter/nfnetlink_conntrack.h.
+func parseEntry(m []byte) (entry, bool) {
+	var e entry
+	if len(m) < nl.SizeofNfgenmsg {
+		return e, false
+	}
+	attributes(m[nl.SizeofNfgenmsg:], func(kind uint16, data []byte) {
+		switch {
+		case kind == nl.CTA_TUPLE_ORIG:
+			t := parseTuple(data)
+			e.protocol, e.from, e.asked = t.protocol, t.src.Addr(), t.dst
+		case kind == nl.CTA_TUPLE_REPLY:
+			e.leads = parseTuple(data).src
+		case kind == nl.CTA_STATUS && len(data) == 4:
+			e.status = binary.BigEndian.Uint32(data)
+		case kind == nl.CTA_TIMEOUT && len(data) == 4:
+			e.left = time.Duration(binary.BigEndian.Uint32(data)) * time.Second
+		}
+	})
+	return e, e.from.IsValid() && e.asked.IsValid() && e.leads.IsValid()
+}
+
+type tuple struct {
+	protocol uint8
+	src, dst netip.AddrPort
+}
+
+func parseTuple(data []byte) tuple {
+	var src, dst netip.Addr
+	var ports [2]uint16
+	var t tuple
+	attributes(data, func(kind uint16, data []byte) {
+		attributes(data, func(inner uint16, data []byte) {
+			switch {
+			case kind == nl.CTA_TUPLE_IP && (inner == nl.CTA_IP_V4_SRC || inner == nl.CTA_IP_V6_SRC):
+				src, _ = netip.AddrFromSlice(data)
+			case kind == nl.CTA_TUPLE_IP && (inner == nl.CTA_IP_V4_DST || inner == nl.CTA_IP_V6_DST):
+				dst, _ = netip.AddrFromSlice(data)
+			case kind == nl.CTA_TUPLE_PROTO && inner == nl.CTA_PROTO_NUM && len(data) == 1:
+				t.protocol = data[0]
+			case kind == nl.CTA_TUPLE_PROTO && inner == nl.CTA_PROTO_SRC_PORT && len(data) == 2:
+				ports[0] = binary.BigEndian.Uint16(data)
+			case kind == nl.CTA_TUPLE_PROTO && inner == nl.CTA_PROTO_DST_PORT && len(data) == 2:
+				ports[1] = binary.BigEndian.Uint16(data)
+			}
+		})
+	})
+	t.src, t.dst = netip.AddrPortFrom(src, ports[0]), netip.AddrPortFrom(dst, ports[1])
+	return t
+}
+
+// virtualServers reads what kube-proxy has written for IPVS. A kernel without
+// the module has no such file.
+func (r *reader) virtualServers() {
+	text, err := r.file("proc/net/ip_vs")
+	if err != nil {
+		r.gap("ipvs tables of the node (/proc/net/ip_vs)", err, "")
+		return
+	}
+	r.facts.IPVS = parseIPVS(text)
+}
+
+// parseIPVS reads the format of /proc/net/ip_vs (net/netfilter/ipvs/ip_vs_ctl.c):
+// a line for each virtual server, and below it one for each of its servers;
+// addresses and ports in hexadecimal, IPv6 in brackets. Those that go by firewall
+// mark are not kube-proxy's.
+func parseIPVS(text string) []model.VirtualServer {
+	var out []model.VirtualServer
+	under := false
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 {
+			continue
+		}
+		addr, ok := ipvsAddr(words[1])
+		switch {
+		case words[0] == "->":
+			if weight, err := atWord(words, 3); ok && under && err == nil {
+				last := &out[len(out)-1]
+				last.Servers = append(last.Servers, model.RealServer{Addr: addr, Weight: weight})
+			}
+		case slices.Contains([]string{"TCP", "UDP", "SCTP"}, words[0]) && ok:
+			out, under = append(out, model.VirtualServer{Protocol: words[0], Addr: addr}), true
+		default:
+			under = false
+		}
+	}
+	return out
+}
+
+func atWord(words []string, i int) (int, error) {
+	if i >= len(words) {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.Atoi(words[i])
+}
+
+// ipvsAddr reads 0A000001:01BB, or [fd00:0000:…]:01BB.
+func ipvsAddr(word string) (netip.AddrPort, bool) {
+	host, port, ok := cutLast(word, ':')
+	number, err := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil {
+		return netip.AddrPort{}, false
+	}
+	if text, ok := strings.CutPrefix(host, "["); ok {
+		a, err := netip.ParseAddr(strings.TrimSuffix(text, "]"))
+		return netip.AddrPortFrom(a, uint16(number)), err == nil
+	}
+	raw, err := strconv.ParseUint(host, 16, 32)
+	a := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(raw))))
+	return netip.AddrPortFrom(a, uint16(number)), err == nil && len(host) == 8
+}
+
+func cutLast(s string, sep byte) (string, string, bool) {
+	i := strings.LastIndexByte(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}

@@ -1,0 +1,114 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+var conntrackStale = diagnose.Rule{
+	ID: "conntrack-stale",
+	Doc: `The pod's UDP socket is still sent to an endpoint that is gone
+
+The node's kernel keeps for each UDP socket where it was sent first, and each further packet renews that. When the endpoint goes away,
+kube-proxy has to delete the entry; where it missed that, a program that goes on using its socket (a DNS forwarder, statsd, SIP) talks
+to an address that nobody has: silence, or "connection refused". A new socket works, and so does podpath's probe.
+
+podpath reads the node's connection table (podpath why --via app, or wherever the node is entered) and compares where UDP entries to
+the Service lead with its EndpointSlices. An entry counts while packets still renew it.
+
+Look-alikes: an endpoint that is dead and still listed fails for new sockets too. Rules that lead to a dead endpoint (kube-proxy-stale) do so
+as well. An entry that nobody renews is forgotten within two minutes and harms nobody.
+
+Mend it by deleting the entries, or by restarting the client; then see why kube-proxy missed them (its version, its log).
+
+Sources: https://github.com/kubernetes/kubernetes/issues/125467, net/netfilter/nf_conntrack_proto_udp.c of Linux.
+`,
+	Hop:           model.HopKubeProxy,
+	Covers:        []string{"kp-udp-stale-conntrack"},
+	EvenIfItWorks: true,
+	Run: func(p *diagnose.Pass) {
+		for _, w := range p.Ways() {
+			if w.Path == nil || w.Path.Flow.Protocol != "udp" || p.Pod() == nil {
+				continue
+			}
+			svc := serviceOf(p, w.Path)
+			facts, gap := p.Case.World.Nodes[p.Node()], unreadEntries(p, svc)
+			if gap != nil {
+				p.Skip(*gap)
+			}
+			if svc == nil || gap != nil {
+				continue
+			}
+			for _, lost := range p.Case.World.Kube.Lost(facts, svc) {
+				if lost.To.Port() == w.Path.Flow.DstPort && slices.ContainsFunc(p.Pod().IPs, func(a netip.Addr) bool { return slices.Contains(lost.Froms, a) }) {
+					reportLost(p, w, svc, lost)
+				}
+			}
+		}
+	},
+}
+
+// unreadEntries is what keeps the rule from speaking of a Service, or nil.
+func unreadEntries(p *diagnose.Pass, svc *model.Service) *model.Gap {
+	if svc == nil {
+		if gaps := p.Gaps([]string{"service"}); len(gaps) > 0 {
+			return &gaps[0]
+		}
+		return nil
+	}
+	if gaps := p.Gaps([]string{"endpointslice"}); len(gaps) > 0 || !endpointsRead(p, svc) {
+		return &append(gaps, model.Gap{What: "endpoints of " + svc.Name, Reason: "they were not read", Permission: "list endpointslices.discovery.k8s.io in namespace " + svc.Namespace})[0]
+	}
+	facts, at := p.Case.World.Nodes[p.Node()], model.NewRef("node", p.Node())
+	gap := model.Gap{What: "connection table of " + string(at), Ref: at, Reason: "the node was not entered", Permission: "--via app, which enters it"}
+	if facts == nil {
+		if gaps := p.Gaps([]string{"nodefacts"}); len(gaps) > 0 {
+			gap = gaps[0]
+		}
+		return &gap
+	}
+	if facts.Translated == nil {
+		gap.Reason, gap.Permission = "it was not read", "NET_ADMIN capability (--node-reader=full)"
+		return &gap
+	}
+	return nil
+}
+
+// serviceOf is the Service that a way is sent to, or nil.
+func serviceOf(p *diagnose.Pass, path *model.Path) *model.Service {
+	for _, ref := range sortedRefs(p.Case.World.Kube.Services) {
+		if s := p.Case.World.Kube.Services[ref]; slices.Contains(slices.Concat(s.ClusterIPs, s.ExternalIPs, s.LoadBalancerIPs), path.Flow.Dst) {
+			return s
+		}
+	}
+	return nil
+}
+
+func reportLost(p *diagnose.Pass, w diagnose.Way, svc *model.Service, lost model.TranslatedFlows) {
+	ref, at := model.NewRef("service", svc.Namespace, svc.Name), model.NewRef("node", p.Node())
+	p.ReportOn(w, diagnose.Finding{
+		Subject: at, Confidence: diagnose.Possible, // what was asked works, with a new socket
+		Title:   fmt.Sprintf("A UDP socket of %s is still sent to %s, which is no endpoint of %s", p.Pod().Ref(), lost.Leads, ref),
+		Summary: "The node's kernel remembers where the socket was sent first, and each packet renews that. A new socket is sent to an endpoint that there is.",
+		Evidence: []diagnose.Evidence{
+			node(fmt.Sprintf("node %s: %d entries of UDP %s still lead to %s, which is no endpoint; %d of them carried a packet within the last 10 seconds", p.Node(), lost.Count, lost.To, lost.Leads, lost.Alive), at, ref),
+		},
+		Fix: []diagnose.Command{
+			{Text: "Delete the entries: the next packet goes to an endpoint", Line: deleteEntries(p.Node(), lost), Verify: again(p) + " --via app"},
+			{Text: "Or restart the client; then see in kube-proxy's log why it left them", Line: diagnose.Kubectl("logs", "-n", "kube-system", "-l", "component=kube-proxy", "--prefix", "--tail=50")},
+		},
+	})
+}
+
+// deleteEntries is the command that makes the kernel forget one kind of entries.
+func deleteEntries(name string, lost model.TranslatedFlows) string {
+	family := "ipv4"
+	if lost.To.Addr().Is6() {
+		family = "ipv6"
+	}
+	return onNode(name, fmt.Sprintf("conntrack -D -f %s -p udp --orig-dst %s --orig-port-dst %d --reply-src %s", family, lost.To.Addr(), lost.To.Port(), lost.Leads.Addr()))
+}
