@@ -85,7 +85,7 @@ type ServiceChoice struct {
 // ProxyState compares what a node's kube-proxy wrote for a Service's port with
 // the endpoints that the API has.
 type ProxyState struct {
-	Mode    string   `json:"mode"`              // iptables, nftables, "" not known
+	Mode    string   `json:"mode"`              // iptables, nftables, ipvs, "" not known
 	Absent  bool     `json:"absent,omitempty"`  // nothing translates the Service's address
 	Refused bool     `json:"refused,omitempty"` // the node refuses it, as a Service without endpoints
 	Stale   []string `json:"stale,omitempty"`   // targets that are no endpoints: address:port

@@ -18,22 +18,18 @@ func (t *tracer) kubeProxy(svc *backends, to *backend) {
 		return
 	}
 	ref := t.nodeRef()
-	f := t.x.filters[ref.Name()]
+	f, facts := t.x.filters[ref.Name()], t.facts()
 	s := model.Step{Hop: model.HopKubeProxy, At: ref, Title: "kube-proxy on " + string(ref)}
 	switch {
+	case facts == nil:
+		return
 	case t.x.cilium:
-		s.Verdict, s.Reason = model.Pass, "Cilium translates Services in place of kube-proxy; its own tables are not read, and are taken to be as the API wants them"
-		if f == nil {
-			return
-		}
-		t.add(s)
+		t.ciliumServices(s)
+		return
+	case hasIPVS(facts):
+		t.ipvs(s, facts, svc)
 		return
 	case f == nil:
-		return
-	case hasIPVS(f.facts):
-		s.Reason = "kube-proxy runs in ipvs mode on this node (device kube-ipvs0): its tables are not in the packet filter, and were not read"
-		s.Gaps = []model.Gap{{What: "ipvs tables of " + string(ref), Ref: ref, Reason: s.Reason, Permission: "ipvsadm -Ln on the node"}}
-		t.add(s)
 		return
 	}
 	r := t.outWalk()
@@ -178,10 +174,10 @@ func proxyMode(rs *netfilter.RuleSet) string {
 // read, else as the cluster's document says, else by AKS's and kube-proxy's own
 // default.
 func (x *Index) proxyModeOf(node string) string {
+	if facts := x.w.Nodes[node]; facts != nil && hasIPVS(facts) {
+		return "ipvs"
+	}
 	if f := x.filters[node]; f != nil && len(f.gaps) == 0 {
-		if hasIPVS(f.facts) {
-			return "ipvs"
-		}
 		if mode := proxyMode(f.rules); mode != "" {
 			return mode
 		}
@@ -190,8 +186,4 @@ func (x *Index) proxyModeOf(node string) string {
 		return strings.ToLower(c.ProxyMode)
 	}
 	return "iptables"
-}
-
-func hasIPVS(facts *model.NodeFacts) bool {
-	return slices.ContainsFunc(facts.Links, func(l model.Link) bool { return l.Name == "kube-ipvs0" })
 }

@@ -54,7 +54,8 @@ func TestTranslated(t *testing.T) {
 		message(17, "10.244.0.6:4000", vip, "10.0.0.10:53", 0, 28),       // is not translated
 		message(6, "10.244.0.6:4000", "10.0.0.10:53", dead, ctDNAT, 28),  // TCP
 		message(17, "[fd00::5]:4000", "[fd00::a]:53", "[fd00:1::9]:53", ctDNAT, 0),
-		nil, {2, 0, 0, 0, 9},
+		nil,
+		{2, 0, 0, 0, 9},
 	} {
 		c.add(m)
 	}
