@@ -17,10 +17,11 @@ import (
 // Limits bound what a snapshot may be. Zero means the default.
 type Limits struct {
 	Compressed   int64 // bytes of the file; default 64 MiB
-	Uncompressed int64 // bytes of its content; default 256 MiB
+	Uncompressed int64 // bytes of its content; default 128 MiB
 	Depth        int   // of nested objects and lists; default 40
 	String       int   // bytes of one string; default 2 MiB
-	Elements     int   // values in all; default 20 million
+	Elements     int   // values in all; default 2 million
+	List         int   // elements of one list; default 200,000
 }
 
 func (l Limits) withDefaults() Limits {
@@ -28,7 +29,7 @@ func (l Limits) withDefaults() Limits {
 		l.Compressed = 64 << 20
 	}
 	if l.Uncompressed == 0 {
-		l.Uncompressed = 256 << 20
+		l.Uncompressed = 128 << 20
 	}
 	if l.Depth == 0 {
 		l.Depth = 40
@@ -37,7 +38,10 @@ func (l Limits) withDefaults() Limits {
 		l.String = 2 << 20
 	}
 	if l.Elements == 0 {
-		l.Elements = 20_000_000
+		l.Elements = 2_000_000
+	}
+	if l.List == 0 {
+		l.List = 200_000
 	}
 	return l
 }
@@ -127,7 +131,7 @@ func (c *checker) token(t json.Token) error {
 	if d, ok := t.(json.Delim); ok && (d == '}' || d == ']') {
 		c.stack = c.stack[:top]
 		c.done()
-		return nil
+		return c.long()
 	}
 	if top >= 0 && c.stack[top].object && c.stack[top].key == "" {
 		return c.member(t.(string))
@@ -137,7 +141,7 @@ func (c *checker) token(t json.Token) error {
 		if len(c.stack) >= c.l.Depth {
 			return c.fail("nested deeper than %d", c.l.Depth)
 		}
-		c.stack = append(c.stack, level{object: t == '{', keys: map[string]bool{}})
+		c.stack = append(c.stack, level{object: t == '{'})
 		return nil
 	case string:
 		if err := c.text(t); err != nil {
@@ -149,6 +153,14 @@ func (c *checker) token(t json.Token) error {
 		}
 	}
 	c.done()
+	return c.long()
+}
+
+// long refuses a list of more elements than any that is written.
+func (c *checker) long() error {
+	if top := len(c.stack) - 1; top >= 0 && !c.stack[top].object && c.stack[top].index > c.l.List {
+		return c.fail("a list of more than %d elements", c.l.List)
+	}
 	return nil
 }
 
@@ -161,6 +173,9 @@ func (c *checker) member(key string) error {
 	}
 	if key == "" {
 		return c.fail("an empty key")
+	}
+	if top.keys == nil {
+		top.keys = map[string]bool{}
 	}
 	top.keys[key] = true
 	top.key = key

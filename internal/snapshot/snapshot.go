@@ -7,14 +7,12 @@
 package snapshot
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
@@ -102,65 +100,6 @@ func Load(r io.Reader, l Limits) (*model.Case, error) {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return f.Case, nil
-}
-
-// unpack reads the whole snapshot, gzipped or not, within its limits.
-func unpack(r io.Reader, l Limits) ([]byte, error) {
-	packed := &counter{r: r, left: l.Compressed}
-	in := bufio.NewReader(packed)
-	magic, err := in.Peek(2)
-	if err != nil && len(magic) == 0 {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("it is empty")
-		}
-		return nil, err
-	}
-	var source io.Reader = in
-	if slices.Equal(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, fmt.Errorf("not gzip: %w", err)
-		}
-		z.Multistream(false) // one member: what follows is somebody's addition
-		source = z
-	}
-	data, err := io.ReadAll(io.LimitReader(source, l.Uncompressed+1))
-	switch {
-	case packed.over:
-		return nil, fmt.Errorf("it is larger than %d MiB", l.Compressed>>20)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, fmt.Errorf("it is cut off after %d bytes of content", len(data))
-	case err != nil:
-		return nil, fmt.Errorf("not readable after %d bytes of content: %w", len(data), err)
-	case int64(len(data)) > l.Uncompressed:
-		return nil, fmt.Errorf("unpacked it is larger than %d MiB", l.Uncompressed>>20)
-	}
-	if source != io.Reader(in) {
-		if _, err := in.ReadByte(); err == nil {
-			return nil, errors.New("something follows the gzip stream")
-		}
-	}
-	return data, nil
-}
-
-// counter lets only so many bytes pass.
-type counter struct {
-	r    io.Reader
-	left int64
-	over bool
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	if c.left < 0 {
-		c.over = true
-		return 0, errors.New("too large")
-	}
-	n, err := c.r.Read(p[:min(int64(len(p)), c.left+1)])
-	if c.left -= int64(n); c.left < 0 {
-		c.over = true
-		return 0, errors.New("too large")
-	}
-	return n, err
 }
 
 // explain gives a decoding error its path.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -161,7 +162,7 @@ func TestHostile(t *testing.T) {
 	head := `{"format":"podpath-snapshot","version":1,"case":`
 	whole := func(c string) []byte { return pack(head + c + "}") }
 	good := save(t, sample(), Options{})
-	limits := Limits{Compressed: 1 << 20, Uncompressed: 4 << 20, Depth: 20, String: 1 << 16, Elements: 10000}
+	limits := Limits{Compressed: 1 << 20, Uncompressed: 4 << 20, Depth: 20, String: 1 << 16, Elements: 10000, List: 3000}
 	for _, test := range []struct {
 		name string
 		data []byte
@@ -175,12 +176,15 @@ func TestHostile(t *testing.T) {
 		{"damaged", append(append([]byte{}, good[:len(good)-6]...), 1, 2, 3, 4, 5, 6), "not readable after"},
 		{"appended", append(append([]byte{}, good...), "x"...), "something follows the gzip stream"},
 		{"appended member", append(append([]byte{}, good...), good...), "something follows the gzip stream"},
-		{"bomb", pack(head + `{"notes":["` + strings.Repeat("a", 8<<20) + `"]}}`), "unpacked it is larger than 4 MiB"},
+		{"bomb", pack(head + `{"notes":["` + strings.Repeat(strings.Repeat("a", 60<<10)+`","`, 140) + `"]}}`), "unpacked it is larger than 4 MiB"},
+		{"one string", pack(head + `{"notes":["` + strings.Repeat("a", 8<<20) + `"]}}`), "a string of more than 17"},
+		{"packed elements", pack(head + `{"notes":[` + strings.Repeat(`"",`, 1<<20) + `""]}}`), "more than 10000 values"},
+		{"escaped quotes", whole(`{"notes":["` + strings.Repeat(`\",`, 20000) + `"]}`), ""},
 		{"large", append(pack("{}"), make([]byte, 2<<20)...), ""},
-		{"large file", bytes.Repeat([]byte("{"), 2<<20), "it is larger than 1 MiB"},
+		{"large file", bytes.Repeat([]byte(" "), 2<<20), "it is larger than 1 MiB"},
 		{"ends early", pack(head + `{"notes":["a"`), "case.notes[1]: it ends in the middle"},
 		{"trailing", pack(head + "{}}{}"), "something follows the document"},
-		{"deep", whole(`{"notes":` + strings.Repeat("[", 10000) + strings.Repeat("]", 10000) + "}"), "nested deeper than 20"},
+		{"deep", whole(`{"notes":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}"), "nested deeper than 20"},
 		{"twice", whole(`{"version":1,"version":2}`), "case.version: this key stands here twice"},
 		{"huge number", whole(`{"version":1e999}`), "case.version: the number 1e999 is too large"},
 		{"long number", whole(`{"version":` + strings.Repeat("1", 100) + "}"), "case.version: a number of 100 digits"},
@@ -195,6 +199,8 @@ func TestHostile(t *testing.T) {
 		{"zero byte", pack("{\x00}"), "a zero byte stands at byte 1"},
 		{"not UTF-8", pack("{\"a\":\"\xff\"}"), "it is not UTF-8"},
 		{"long string", whole(`{"notes":["` + strings.Repeat("a", 1<<17) + `"]}`), "case.notes[0]: a string of 131072 bytes"},
+		{"long list", whole(`{"notes":[` + strings.Repeat(`"a",`, 4000) + `"a"]}`), "case.notes[3001]: a list of more than 3000 elements"},
+		{"long list of lists", whole(`{"paths":[` + strings.Repeat(`{},`, 2999) + `{},{},{}]}`), "case.paths[3001]: a list of more than 3000 elements"},
 		{"many", whole(`{"notes":["a"` + strings.Repeat(`,"a"`, 20000) + `]}`), "more than 10000 values"},
 		{"null pod", whole(`{"world":{"kube":{"pods":{"pod/a/b":null}}}}`), `case.world.kube.pods["pod/a/b"]: null where an object was due`},
 		{"null subnet", whole(`{"world":{"azure":{"subnets":{"x":null}}}}`), `case.world.azure.subnets["x"]: null`},
@@ -209,7 +215,7 @@ func TestHostile(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c, err := Load(bytes.NewReader(test.data), limits)
 			switch {
-			case test.want == "" && (test.name == "plain" || test.name == "surrogates"):
+			case test.want == "" && (test.name == "plain" || test.name == "surrogates" || test.name == "escaped quotes"):
 				if err != nil || c == nil {
 					t.Errorf("%v", err)
 				}
@@ -222,6 +228,31 @@ func TestHostile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBurst: what is made to burst is left long before the limits of size.
+func TestBurst(t *testing.T) {
+	for name, body := range map[string]string{
+		"blanks":   strings.Repeat(" ", 64<<20),
+		"elements": strings.Repeat(`"",`, 20<<20),
+		"strings":  strings.Repeat(`"`+strings.Repeat("a", 1<<20)+`",`, 64),
+	} {
+		data := pack(`{"format":"podpath-snapshot","version":1,"case":{"notes":[` + body)
+		before := allocated()
+		_, err := Load(bytes.NewReader(data), Limits{})
+		if err == nil || !strings.Contains(err.Error(), "made to burst")  {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := allocated() - before; took > 40<<20 {
+			t.Errorf("%s: %d MiB were allocated for %d bytes", name, took>>20, len(data))
+		}
+	}
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 func FuzzLoad(f *testing.F) {
