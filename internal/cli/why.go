@@ -26,7 +26,7 @@ import (
 
 // question are the flags that say what is asked.
 type question struct {
-	protocol, host, address, via string
+	protocol, host, address, via, container string
 }
 
 func (f *question) register(c *cobra.Command) {
@@ -34,6 +34,7 @@ func (f *question) register(c *cobra.Command) {
 	fl.StringVar(&f.protocol, "protocol", "", "tcp or udp (default tcp)")
 	fl.StringVar(&f.host, "host", "", "server name for TLS (SNI) and Host header, when other than TO's")
 	fl.StringVar(&f.address, "address", "", "pin the destination to this address instead of asking DNS")
+	fl.StringVarP(&f.container, "container", "c", "", "container of FROM whose proxy settings and certificate authorities count (default: the one that kubectl exec takes)")
 	fl.StringVar(&f.via, "via", "", "'app': look at the pod's own established connections")
 }
 
@@ -69,7 +70,7 @@ func (f *question) parse(args []string) (model.Question, error) {
 	if f.via != "" && f.via != "app" {
 		return q, fmt.Errorf("--via %q: only 'app' is known", f.via)
 	}
-	q.Via, q.Host = f.via, f.host
+	q.Via, q.Host, q.Container = f.via, f.host, f.container
 	if q.Host != "" {
 		if e, err := model.ParseEndpoint(q.Host, false); err != nil || e.Kind != "host" || e.Port != 0 {
 			return q, fmt.Errorf("--host %q is not a host name", f.host)

@@ -89,12 +89,18 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	settings, err := chooseContainer(&c.Question, from.Pod)
+	if err != nil {
+		return nil, err
+	}
 	a := &Answer{Case: c}
 	o.Progress("reading Azure, and probing from the pod and its neighbours")
 	gather(ctx, c, from, o, a, start)
 	c.Question.To = c.Question.To.Public() // the probes are over: from here on it is only shown and kept
-	if note != "" {
-		c.Notes = append(c.Notes, note)
+	for _, n := range []string{note, settings} {
+		if n != "" {
+			c.Notes = append(c.Notes, n)
+		}
 	}
 	switch err := ctx.Err(); {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -192,6 +198,7 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	}
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
 	req.FarNodes = farNodes(c)
+	req.Container = c.Question.Container
 	req.Sockets = c.Question.Via == "app"
 	return req
 }

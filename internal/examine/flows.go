@@ -198,7 +198,7 @@ func facts(c *model.Case, pod *model.Pod) probe.Facts {
 		f.Addrs = append(f.Addrs, a.Addr())
 	}
 	if pod != nil {
-		f.Env = appEnv(pod)
+		f.Env = appEnv(pod, c.Question.Container)
 		f.NoClusterDNS = pod.DNSPolicy == "Default" || pod.DNSPolicy == "None" || pod.HostNetwork && pod.DNSPolicy != "ClusterFirstWithHostNet"
 	}
 	f.Proxy = proxyOfOthers(c, pod)
@@ -216,13 +216,10 @@ func facts(c *model.Case, pod *model.Pod) probe.Facts {
 	return f
 }
 
-// appEnv is the environment of the container that the question is about: the
-// first one that is neither init nor ephemeral.
-func appEnv(pod *model.Pod) map[string]string {
-	for _, ctr := range pod.Containers {
-		if ctr.Kind == "" {
-			return ctr.Env
-		}
+// appEnv is the environment of the container that the question is about.
+func appEnv(pod *model.Pod, name string) map[string]string {
+	if c := pod.App(name); c != nil {
+		return c.Env
 	}
 	return nil
 }
@@ -239,7 +236,7 @@ func proxyOfOthers(c *model.Case, pod *model.Pod) string {
 		if p == pod {
 			continue
 		}
-		env := appEnv(p)
+		env := appEnv(p, "")
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
 			if env[name] != "" {
 				return env[name]

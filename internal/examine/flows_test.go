@@ -164,6 +164,19 @@ func TestFacts(t *testing.T) {
 		t.Errorf("got %+v", f)
 	}
 
+	c.Question.Container = "sidecar"
+	if got := facts(c, web).Env["A"]; got != "sidecar" {
+		t.Errorf("another container was asked for: %q", got)
+	}
+	c.Question.Container, web.Default = "", "sidecar"
+	if got := facts(c, web).Env["A"]; got != "sidecar" {
+		t.Errorf("kubectl would take another container: %q", got)
+	}
+	web.Default = "gone"
+	if got := facts(c, web).Env["A"]; got != "app" {
+		t.Errorf("the annotation names none that is there: %q", got)
+	}
+
 	for _, test := range []struct {
 		policy string
 		host   bool

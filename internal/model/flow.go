@@ -31,12 +31,13 @@ type Endpoint struct {
 
 // Question is what the user asked.
 type Question struct {
-	From     Endpoint   `json:"from"`
-	To       Endpoint   `json:"to"`
-	Protocol string     `json:"protocol"`         // "tcp" or "udp"
-	Host     string     `json:"host,omitempty"`   // SNI and Host, when other than To's
-	Address  netip.Addr `json:"address,omitzero"` // pins the destination address
-	Via      string     `json:"via,omitempty"`    // "app": the pod's own established connections
+	From      Endpoint   `json:"from"`
+	To        Endpoint   `json:"to"`
+	Protocol  string     `json:"protocol"`            // "tcp" or "udp"
+	Host      string     `json:"host,omitempty"`      // SNI and Host, when other than To's
+	Address   netip.Addr `json:"address,omitzero"`    // pins the destination address
+	Container string     `json:"container,omitempty"` // of From's pod, whose settings and certificates count; default: see Pod.App
+	Via       string     `json:"via,omitempty"`       // "app": the pod's own established connections
 }
 
 // Step is one place on the way with what happens there and why.

@@ -90,6 +90,7 @@ type Pod struct {
 	HostAliases    []HostAlias  `json:"hostAliases,omitempty"`
 	ServiceAccount string       `json:"serviceAccount,omitempty"`
 	Containers     []Container  `json:"containers,omitempty"`
+	Default        string       `json:"default,omitempty"` // the container that kubectl takes where none is named (annotation kubectl.kubernetes.io/default-container)
 	Conditions     []Condition  `json:"conditions,omitempty"`
 	Created        time.Time    `json:"created,omitzero"`
 	Standing       bool         `json:"standing,omitempty"` // no pod yet: its Owner's template, which stands for all replicas
@@ -97,6 +98,27 @@ type Pod struct {
 
 // Ref is pod/NS/NAME.
 func (p *Pod) Ref() Ref { return NewRef("pod", p.Namespace, p.Name) }
+
+// App is the container that a question is about: the one of that name, else the
+// one that kubectl would take, else the first that is an application's. nil: it has none.
+func (p *Pod) App(name string) *Container {
+	for _, want := range []string{name, p.Default} {
+		for i := range p.Containers {
+			if c := &p.Containers[i]; want != "" && c.Name == want && c.Kind != "ephemeral" {
+				return c
+			}
+		}
+		if want != "" && want == name {
+			return nil
+		}
+	}
+	for i := range p.Containers {
+		if p.Containers[i].Kind == "" {
+			return &p.Containers[i]
+		}
+	}
+	return nil
+}
 
 // DNSConfig is a pod's own resolver configuration.
 type DNSConfig struct {

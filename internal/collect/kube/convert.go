@@ -46,6 +46,7 @@ func convertPod(p *corev1.Pod) *model.Pod {
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), Labels: p.Labels, Node: p.Spec.NodeName,
 		HostNetwork: p.Spec.HostNetwork, Phase: string(p.Status.Phase), Reason: p.Status.Reason, Message: p.Status.Message,
 		Deleting: p.DeletionTimestamp != nil, Owner: ownerOf(p.ObjectMeta), DNSPolicy: string(p.Spec.DNSPolicy),
+		Default:        p.Annotations["kubectl.kubernetes.io/default-container"],
 		ServiceAccount: p.Spec.ServiceAccountName, Created: p.CreationTimestamp.UTC(),
 	}
 	if out.Phase == "" {

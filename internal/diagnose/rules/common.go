@@ -146,6 +146,23 @@ func proxyOf(pod *model.Pod) string {
 	return ""
 }
 
+// ownProxy is the proxy that the asking container is told to use, or "".
+func ownProxy(p *diagnose.Pass) string { return proxyOf(asking(p)) }
+
+// asking is the asking pod as if the asking container were its only one.
+func asking(p *diagnose.Pass) *model.Pod {
+	pod := p.Pod()
+	if pod == nil {
+		return nil
+	}
+	alone := *pod
+	alone.Containers = nil
+	if c := pod.App(p.Case.Question.Container); c != nil {
+		alone.Containers = []model.Container{*c}
+	}
+	return &alone
+}
+
 func lower(s string) string { return strings.ToLower(s) }
 
 func upper(s string) string { return strings.ToUpper(s) }

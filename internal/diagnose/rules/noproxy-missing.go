@@ -25,7 +25,7 @@ httpProxyConfig.
 	Covers: []string{"app-noproxy-missing-cluster-cidr"},
 	Needs:  []string{"probe", "service"},
 	Run: func(p *diagnose.Pass) {
-		seen, pod := p.Seen(), p.Pod()
+		seen, pod := p.Seen(), asking(p)
 		if seen == nil || pod == nil || seen.Proxy == "" || !diagnose.Fails(seen) || p.External() {
 			return
 		}

@@ -40,10 +40,8 @@ Mend it by putting credentials into the proxy URL (from a Secret), or by letting
 		if seen.HTTP != nil && seen.HTTP.Header["Proxy-Authenticate"] != "" {
 			f.Evidence = append(f.Evidence, probe("Proxy-Authenticate: "+oneLine(seen.HTTP.Header["Proxy-Authenticate"])))
 		}
-		if pod := p.Pod(); pod != nil {
-			if use := proxyOf(pod); use != "" {
-				f.Evidence = append(f.Evidence, kube(fmt.Sprintf("the pod is told to use %s", redact(use)), pod.Ref()))
-			}
+		if use := ownProxy(p); use != "" {
+			f.Evidence = append(f.Evidence, kube(fmt.Sprintf("the pod is told to use %s", redact(use)), p.Pod().Ref()))
 		}
 		f.Fix = []diagnose.Command{{
 			Text: "Put credentials into the proxy URL that the workload uses, from a Secret; or let this address through without at the proxy", Line: editOf(p), Verify: again(p),

@@ -31,7 +31,7 @@ HTTP proxy configuration, which injects them.
 	},
 	Run: func(p *diagnose.Pass) {
 		seen, pod := p.Seen(), p.Pod()
-		if seen == nil || pod == nil || !p.External() || seen.Proxy != "" || !diagnose.Silence(seen) && !diagnose.CutOff(seen) || seen.Failed == "dns" || proxyOf(pod) != "" {
+		if seen == nil || pod == nil || !p.External() || seen.Proxy != "" || !diagnose.Silence(seen) && !diagnose.CutOff(seen) || seen.Failed == "dns" || ownProxy(p) != "" {
 			return
 		}
 		use, how := knownProxy(p)
@@ -64,9 +64,21 @@ HTTP proxy configuration, which injects them.
 		default:
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s through %s: it works", diagnose.PlaceOf(via), redact(via.Proxy)), via.From))
 		}
-		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("no container of pod %s/%s has a proxy variable", pod.Namespace, pod.Name), pod.Ref()))
+		f.Evidence = append(f.Evidence, noProxyVariable(p, pod))
 		p.Report(f)
 	},
+}
+
+// noProxyVariable is the evidence that the asking application uses no proxy.
+func noProxyVariable(p *diagnose.Pass, pod *model.Pod) diagnose.Evidence {
+	if proxyOf(pod) == "" {
+		return kube(fmt.Sprintf("no container of pod %s/%s has a proxy variable", pod.Namespace, pod.Name), pod.Ref())
+	}
+	name := ""
+	if c := pod.App(p.Case.Question.Container); c != nil {
+		name = c.Name
+	}
+	return kube(fmt.Sprintf("container %s of pod %s/%s has no proxy variable, another one of it has", name, pod.Namespace, pod.Name), pod.Ref())
 }
 
 // closedBy is what closes the direct way.
@@ -97,7 +109,7 @@ func knownProxy(p *diagnose.Pass) (string, []diagnose.Evidence) {
 	}
 	for _, ref := range sortedRefs(p.Case.World.Kube.Pods) {
 		pod := p.Case.World.Kube.Pods[ref]
-		if use := proxyOf(pod); use != "" && pod != p.Pod() {
+		if use := proxyOf(pod); use != "" {
 			return use, []diagnose.Evidence{kube(fmt.Sprintf("pod %s/%s uses %s", pod.Namespace, pod.Name, redact(use)), pod.Ref())}
 		}
 	}
