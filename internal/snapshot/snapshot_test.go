@@ -240,7 +240,7 @@ func TestBurst(t *testing.T) {
 		data := pack(`{"format":"podpath-snapshot","version":1,"case":{"notes":[` + body)
 		before := allocated()
 		_, err := Load(bytes.NewReader(data), Limits{})
-		if err == nil || !strings.Contains(err.Error(), "made to burst")  {
+		if err == nil || !strings.Contains(err.Error(), "made to burst") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if took := allocated() - before; took > 40<<20 {
