@@ -45,9 +45,9 @@ Mend the selector, or delete the policy.
 // emptyRules reports the rules of a policy all of whose peers are pods that do not exist.
 func (p *Pass) emptyRules(pol *policy.Policy) {
 	for _, side := range []struct {
-		word string
-		side *policy.Side
-	}{{"egress", pol.Egress}, {"ingress", pol.Ingress}} {
+		ingress bool
+		side    *policy.Side
+	}{{false, pol.Egress}, {true, pol.Ingress}} {
 		if side.side == nil {
 			continue
 		}
@@ -55,7 +55,7 @@ func (p *Pass) emptyRules(pol *policy.Policy) {
 			r := &side.side.Rules[i]
 			somebody := func(x policy.Peer) bool { return x.Kind != policy.Pods || p.chosen(&x.Pods) }
 			if r.Action == policy.Allow && len(r.Peers) > 0 && !slices.ContainsFunc(r.Peers, somebody) {
-				name := fmt.Sprintf("%s rule %d", side.word, r.Index+1)
+				name := pol.RuleText(r, side.ingress)
 				p.Report(p.emptyPolicy(pol.Ref, "has an "+name+" that allows nobody", "none of the peers of "+name+" selects a pod"))
 			}
 		}

@@ -225,7 +225,8 @@ func (v *verdict) name(d *Decision, o *outcome, verb string) {
 		return
 	}
 	d.Rule, d.RuleName = o.rule.Index, o.rule.Name
-	d.Reason = direction(q.ingress) + " " + ruleText(o.rule) + " of " + string(o.by.Ref)
+	d.List = o.by.list(o.rule, q.ingress)
+	d.Reason = d.List + " " + ruleText(o.rule) + " of " + string(o.by.Ref)
 	if o.by.Order != "" {
 		d.Reason += " (" + o.by.Order + ")"
 	}

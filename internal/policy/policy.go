@@ -31,7 +31,9 @@ type Decision struct {
 	Reason   string    // one sentence
 	Trail    []string  // the policies that select the pod, in order, each with what it said
 	Gaps     []model.Gap
-	Refuses  bool // policies say no, whether or not anything enforces them
+	List     string // of the policy's own, in which that rule stands: ingress, egress, ingressDeny, egressDeny
+	Own      bool   // it passes whatever policies say, as the pod and its own node may talk
+	Refuses  bool   // policies say no, whether or not anything enforces them
 }
 
 // Index is a World prepared for evaluation. It does not change after Build and
@@ -249,7 +251,7 @@ func (x *Index) decide(pod *model.Pod, f model.Flow, ingress bool) Decision {
 		return x.uncovered(d, pod.Namespace)
 	}
 	if ok, why := x.implicit(pod, f, ingress); ok != No {
-		d.Reason = why
+		d.Reason, d.Own = why, ok == Yes
 		if ok == Maybe {
 			d.Verdict = model.Unknown
 		}

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/podpath/podpath/internal/model"
 )
@@ -52,6 +54,20 @@ type Policy struct {
 	Subject Selection
 	Ingress *Side // nil: says nothing about ingress
 	Egress  *Side
+}
+
+// RuleText names a rule by the policy's own list in which it stands, and its
+// place there, counted from one: "egress rule 2". Cilium keeps what denies in
+// lists of their own.
+func (p *Policy) RuleText(r *Rule, ingress bool) string {
+	return p.list(r, ingress) + " rule " + strconv.Itoa(r.Index+1)
+}
+
+func (p *Policy) list(r *Rule, ingress bool) string {
+	if r.Action == Deny && strings.HasPrefix(p.Kind, "Cilium") {
+		return direction(ingress) + "Deny"
+	}
+	return direction(ingress)
 }
 
 // Side is what a policy says about one direction.

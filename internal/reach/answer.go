@@ -1,6 +1,7 @@
 package reach
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -380,12 +381,14 @@ func decided(d *policy.Decision, direction int) string {
 	switch {
 	case d.Decided == "" && d.Verdict == model.Unknown:
 		return "not known"
+	case d.Own:
+		return "the pod's own node, whatever policies say"
 	case d.Decided == "" && len(d.Trail) > 0:
 		return "no " + word + " rule decides it"
 	case d.Decided == "":
 		return "no " + word + " policy"
 	case d.Rule >= 0:
-		return fmt.Sprintf("%s %s rule %d", d.Decided, word, d.Rule+1)
+		return fmt.Sprintf("%s %s rule %d", d.Decided, cmp.Or(d.List, word), d.Rule+1)
 	case d.Verdict == model.Drop:
 		return fmt.Sprintf("%s %s: no rule allows it", d.Decided, word)
 	}

@@ -142,7 +142,6 @@ func (h *hygiene) policy(p *policy.Policy) []Finding {
 
 func (h *hygiene) side(p *policy.Policy, d int, side *policy.Side) []Finding {
 	var out []Finding
-	word := [2]string{"egress", "ingress"}[d]
 	last := -1
 	for i := range side.Rules {
 		r := &side.Rules[i]
@@ -150,7 +149,7 @@ func (h *hygiene) side(p *policy.Policy, d int, side *policy.Side) []Finding {
 			continue
 		}
 		last = r.Index
-		name := fmt.Sprintf("%s rule %d", word, r.Index+1)
+		name := p.RuleText(r, d == ingress)
 		nothing := 0
 		for j := range r.Peers {
 			if h.nobody(p, d, &r.Peers[j]) {
@@ -233,7 +232,7 @@ func (h *hygiene) others(id ruleID) string {
 				st := &steps[m.step]
 				at := ruleID{q.policies[st.policy].p, id.d, st.rule.Index}
 				if at != id && !h.gone[at] {
-					text = fmt.Sprintf("%s %s rule %d", at.p.Ref, [2]string{"egress", "ingress"}[id.d], at.i+1)
+					text = string(at.p.Ref) + " " + at.p.RuleText(st.rule, id.d == ingress)
 					return
 				}
 			}
