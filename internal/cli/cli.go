@@ -121,7 +121,7 @@ func newRoot(name string, s Streams) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nSee '%s --help'", err, c.CommandPath())
 	})
-	root.AddCommand(newWhy(s), newCheck(s), newReach(s), newSnapshot(s), newExplain(s), newVersion(s))
+	root.AddCommand(newWhy(s), newWatch(s), newCheck(s), newReach(s), newSnapshot(s), newExplain(s), newVersion(s))
 	return root
 }
 

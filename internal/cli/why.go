@@ -357,13 +357,18 @@ func answer(ctx context.Context, args []string, q question, a *asking, file, sav
 			return nil, err
 		}
 	}
+	return reportOf(got), nil
+}
+
+// reportOf is the report of an answer from a live cluster.
+func reportOf(got *examine.Answer) *report.Report {
 	r := report.New(got.Case, got.Result)
 	t := got.Timing
 	r.Timing = &report.Timing{
 		TotalMillis: t.Total.Milliseconds(), OwnMillis: t.Own.Milliseconds(),
 		CollectMillis: t.Collect.Milliseconds(), ProbeMillis: t.Probe.Milliseconds(),
 	}
-	return r, nil
+	return r
 }
 
 func fixed(c *cobra.Command, flag string, values ...string) {

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 // Confidence says how sure a finding is. The zero value says nothing.
@@ -100,13 +101,15 @@ type Skip struct {
 // Result is a diagnosis.
 type Result struct {
 	Works         string    `json:"works"`                   // true, false, slow, unknown
-	Persistence   string    `json:"persistence"`             // persistent, intermittent, none, unknown
+	Persistence   string    `json:"persistence"`             // persistent, intermittent, recovered, none, unknown
 	Causes        []Finding `json:"causes"`                  // ranked, most likely first
 	Also          []Finding `json:"also,omitempty"`          // wrong, but it explains nothing here
 	Disagreements []Finding `json:"disagreements,omitempty"` // prediction and observation differ
 	Narrowed      []string  `json:"narrowed,omitempty"`      // where the answers part, in neutral words
 	RuledOut      []string  `json:"ruledOut,omitempty"`      // hops that were read and pass
 	Skipped       []Skip    `json:"skipped,omitempty"`
+
+	Watched *watch.Summary `json:"watched,omitempty"` // what a series of tries tells; nil: there was none
 }
 
 // Rule is one diagnosis.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/trace"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 // hopOrder is the order in which a connection meets the hops; an earlier broken
@@ -215,7 +216,7 @@ func (p *Pass) contradicts(o *model.Observation, decided model.Ref) bool {
 
 // result ranks.
 func (p *Pass) result(catalogue []Rule) Result {
-	res := Result{Works: p.works(), Persistence: p.persistence(), Skipped: p.view.skipped, Causes: []Finding{}}
+	res := Result{Works: p.works(), Persistence: p.persistence(), Skipped: p.view.skipped, Causes: []Finding{}, Watched: watched(p.Case)}
 	found := p.view.findings
 	if res.Works == "true" {
 		res.Persistence = "none"
@@ -254,7 +255,37 @@ func (p *Pass) result(catalogue []Rule) Result {
 			res.Persistence = "intermittent"
 		}
 	}
+	res.measured()
 	return res
+}
+
+// watched is what a series of tries tells; nil: there was none.
+func watched(c *model.Case) *watch.Summary {
+	if len(c.Tries) == 0 {
+		return nil
+	}
+	return watch.Summarise(c.Tries, c.Noise, OriginOf(&c.Question), c.Happened)
+}
+
+// measured lets a series decide how lasting a failure is, where there was one.
+// What has recovered works; its causes are told as what they were.
+func (r *Result) measured() {
+	if r.Watched == nil {
+		return
+	}
+	switch r.Watched.Class {
+	case watch.Never:
+		// The question itself did not fail; an endpoint behind it that does is a failure of some connections.
+		if r.Works == "true" || r.Works == "slow" {
+			r.Persistence = "none"
+		}
+	case watch.Recovered:
+		r.Persistence, r.Works = string(watch.Recovered), "true"
+	case watch.Persistent, watch.Intermittent:
+		r.Persistence, r.Works = string(r.Watched.Class), "false"
+	default:
+		r.Persistence = "unknown"
+	}
 }
 
 // sometimes says that the first cause hits a share of the connections, and that

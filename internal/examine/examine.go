@@ -63,6 +63,7 @@ type Answer struct {
 func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	start := time.Now()
 	if o.Timeout > 0 {
+		o.Timeout += seriesLength(o.Probe.Series)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
@@ -106,8 +107,10 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		// What was read and seen until now is an answer, if half a one.
 		c.World.Gaps = append(c.World.Gaps, model.Gap{What: "the rest", Reason: fmt.Sprintf("the time limit of %s was over while Azure was read and probes ran", o.Timeout)})
-	case err != nil:
+	case err != nil && len(c.Tries) == 0:
 		return nil, err
+	case err != nil: // interrupted: what was seen until now is the answer
+		c.Notes = append(c.Notes, "interrupted: this is what was seen until then")
 	}
 	own := time.Now()
 	idx := trace.Build(&c.World)
@@ -165,6 +168,7 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	c.World.Nodes = seen.NodeFacts
 	c.World.Gaps = append(c.World.Gaps, seen.Gaps...)
 	c.Observations = seen.Observations
+	series(ctx, c, seen, o)
 	c.Notes = seen.Notes
 	c.World.Listeners, c.World.Sockets = seen.Listeners, seen.Sockets
 	c.Notes = append(c.Notes, ownConnections(c)...)

@@ -107,6 +107,7 @@ type Observation struct {
 	Clock    time.Duration  `json:"clock,omitempty"` // sender's clock minus the answer's Date header, when known
 	Took     time.Duration  `json:"took"`
 	Purpose  string         `json:"purpose,omitempty"` // "question", or what it controls for: "control:other-port", "control:other-sni", "control:large-body", "dns-server"
+	Sample   bool           `json:"sample,omitempty"`  // the first failure of its kind in a series; the others are tries
 }
 
 // PhaseOf returns the named phase, or nil.
@@ -128,5 +129,8 @@ type Case struct {
 	Paths        []Path        `json:"paths,omitempty"`  // one per destination address that matters; the first is the question's
 	Lookup       *Lookup       `json:"lookup,omitempty"` // the predicted way of the question's name; nil: it has none
 	Observations []Observation `json:"observations,omitempty"`
-	Notes        []string      `json:"notes,omitempty"` // what podpath did and left behind, for the report's foot
+	Notes        []string      `json:"notes,omitempty"`    // what podpath did and left behind, for the report's foot
+	Tries        []Try         `json:"tries,omitempty"`    // where the question was asked again and again
+	Noise        []Noise       `json:"noise,omitempty"`    // of those who asked
+	Happened     []Event       `json:"happened,omitempty"` // in the cluster, while they did
 }

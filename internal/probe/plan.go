@@ -28,6 +28,7 @@ type Plan struct {
 	ExtraRoots string        `json:"extraRoots,omitempty"` // PEM, trusted beside the bundle that is found
 	CAFiles    []string      `json:"caFiles,omitempty"`    // bundles of the application's own file system, tried before the usual ones
 	NoTrust    bool          `json:"noTrust,omitempty"`    // judge no certificate: this place does not know what the application trusts
+	Series     *Series       `json:"series,omitempty"`     // for the verb that repeats
 }
 
 // Target is one thing to reach.
@@ -174,6 +175,9 @@ func (p *Plan) Validate() error {
 		if err := p.Targets[i].validate(); err != nil {
 			return fmt.Errorf("plan: targets[%d]: %w", i, err)
 		}
+	}
+	if p.Series != nil {
+		return p.Series.validate()
 	}
 	return nil
 }

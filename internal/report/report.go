@@ -12,6 +12,7 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 // Report is what podpath answers to "why": published as docs/schema/report.json.
@@ -22,7 +23,7 @@ type Report struct {
 	Question      model.Question      `json:"question"`
 	Asked         time.Time           `json:"asked"`
 	Works         string              `json:"works"`       // "true", "false", "slow", "unknown"
-	Persistence   string              `json:"persistence"` // "persistent", "intermittent", "none", "unknown"
+	Persistence   string              `json:"persistence"` // "persistent", "intermittent", "recovered", "none", "unknown"
 	Causes        []diagnose.Finding  `json:"causes"`      // ranked, most likely first
 	AlsoNoticed   []diagnose.Finding  `json:"alsoNoticed"` // wrong, but explains nothing here
 	Disagreements []diagnose.Finding  `json:"disagreements,omitempty"`
@@ -36,6 +37,8 @@ type Report struct {
 	Notes         []string            `json:"notes,omitempty"`
 	ExitCode      int                 `json:"exitCode"`
 	Timing        *Timing             `json:"timing,omitempty"` // absent when replayed from a snapshot
+
+	Watched *watch.Summary `json:"watched,omitempty"` // what asking again and again told
 }
 
 // Timing says where the time went, in milliseconds.
@@ -60,6 +63,7 @@ func New(c *model.Case, r diagnose.Result) *Report {
 		APIVersion: "podpath/v1", Kind: "Report", Question: c.Question, Asked: c.Asked, Works: r.Works, Persistence: r.Persistence,
 		Causes: r.Causes, AlsoNoticed: r.Also, Disagreements: r.Disagreements, Narrowed: r.Narrowed, RuledOut: r.RuledOut,
 		Paths: c.Paths, Lookup: c.Lookup, Observations: c.Observations, NotChecked: gaps(c, r.Works == "true"), Skipped: r.Skipped, Notes: c.Notes,
+		Watched: r.Watched,
 	}
 	out.ExitCode = exitCode(r)
 	// Lists are lists also when they are empty: a program need not ask for null.

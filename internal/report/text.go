@@ -35,6 +35,7 @@ func Text(w io.Writer, r *Report, o Options) error {
 	p := newPrinter(o)
 	p.head(r)
 	p.answer(r)
+	p.watched(r)
 	for i := range r.Paths {
 		p.path(r, i)
 	}

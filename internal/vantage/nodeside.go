@@ -139,7 +139,9 @@ func (s *session) ordinary(ctx context.Context, v model.Vantage, kind, node stri
 			s.gap(s.failedRun(ctx, what, model.NewRef("node", node), c, err))
 			return
 		}
-		s.keep(place{v, model.NewRef("pod", ns, c.pod), node, "pod"}, obs)
+		pl := place{v, model.NewRef("pod", ns, c.pod), node, "pod"}
+		s.keep(pl, obs)
+		s.repeat(ctx, c, pl, s.req.Plan.For(v, s.req.Facts))
 		return
 	}
 }
@@ -266,11 +268,13 @@ func (s *session) node(ctx context.Context) {
 		s.gap(s.failedRun(ctx, what, ref, c, err))
 	}
 	wg.Wait()
+	pl := place{model.VantageNode, ref, name, "host-pod"}
+	s.keep(pl, obs)
+	s.repeat(ctx, c, pl, s.req.Plan.For(model.VantageNode, s.req.Facts))
 	if after, err := s.readNode(ctx, c, false); err == nil {
 		facts.After = after.Counters
 	}
 	facts.Node = name
-	s.keep(place{model.VantageNode, ref, name, "host-pod"}, obs)
 	s.mu.Lock()
 	s.result.NodeFacts[name] = facts
 	s.mu.Unlock()
@@ -307,7 +311,9 @@ func (s *session) probeNode(ctx context.Context, name string) {
 	if err != nil && !s.unwanted(ctx) {
 		s.gap(s.failedRun(ctx, what, ref, e.probe, err))
 	}
-	s.keep(place{model.VantageNode, ref, name, "host-pod"}, obs)
+	pl := place{model.VantageNode, ref, name, "host-pod"}
+	s.keep(pl, obs)
+	s.repeat(ctx, e.probe, pl, s.req.Plan.For(model.VantageNode, s.req.Facts))
 }
 
 // probeAgain makes sure that the pod's probe fails once more between the two

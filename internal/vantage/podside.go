@@ -155,6 +155,7 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 		s.note("the probe of pod %s/%s was sent from %s, a pod that podpath made like it (labels, account, node, name resolution) and removes again",
 			live.Namespace, live.Name, c.pod)
 	}
+	s.repeats.Go(func() { s.repeat(ctx, c, pl, s.req.Plan.For(model.VantagePod, s.req.Facts)) })
 	s.mu.Lock()
 	c.starting = nil
 	s.recheck = func(ctx context.Context) { s.again(ctx, c, pl) }

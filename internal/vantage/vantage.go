@@ -80,6 +80,9 @@ type Request struct {
 	Escalate       bool          // use the other places only when the pod's own probe fails or hangs
 
 	Env map[string]string // this machine's variables, for proxies on the way from here
+
+	Series *probe.Series                   // repeat the question from every place; nil: once
+	OnLine func(model.Vantage, probe.Line) // told what a series tells, as it comes, one line at a time; may be nil
 }
 
 // Result is what was seen.
@@ -90,6 +93,8 @@ type Result struct {
 	Sockets      map[model.Ref][]model.Connection // of the asking pod, where they were asked for
 	Gaps         []model.Gap
 	Notes        []string // what was done to the cluster, and what stays
+	Tries        []model.Try
+	Noise        []model.Noise
 }
 
 func (r *Request) defaults() {
@@ -117,6 +122,10 @@ func (r *Request) defaults() {
 	}
 	if len(r.Vantages) == 0 {
 		r.Vantages = AllVantages
+	}
+	if r.Series != nil { // what is created must outlast it
+		r.TTL += max(r.Series.For, 2*r.Series.Search) + seriesGrace
+		r.Escalate = false
 	}
 }
 
@@ -150,6 +159,8 @@ type session struct {
 	nodeFacts    *model.NodeFacts      // then, if it was read: its state before any pod was started there
 	begun        time.Time             // when the pod's own probe began
 	recheck      func(context.Context) // asks the question again from the pod
+	repeats      sync.WaitGroup        // series that run
+	tries        map[model.Vantage]int // that were told from each place
 }
 
 // created is an object to remove.
@@ -198,6 +209,7 @@ func (s *session) run(ctx context.Context) Result {
 		stop() // the pod's own probe answered: nobody else is needed
 	}
 	others.Wait()
+	s.repeats.Wait()
 	s.nodeLeftOut()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,6 +305,7 @@ func (s *session) here(ctx context.Context) {
 	}
 	plan.CAFiles = nil
 	s.keep(place{vantage: model.VantageHere, via: "local"}, probe.Run(ctx, plan))
+	s.repeatHere(ctx, plan)
 }
 
 // cleanUp removes what this run created, whatever has become of its context.

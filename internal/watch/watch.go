@@ -77,13 +77,6 @@ type Change struct {
 	After  float64   `json:"after"`
 }
 
-// Event is something that happened meanwhile, as others know it.
-type Event struct {
-	At   time.Time
-	What string
-	Ref  model.Ref
-}
-
 // Coincidence is a change that came right after an event.
 type Coincidence struct {
 	Change time.Time     `json:"change"`
@@ -97,14 +90,14 @@ type Coincidence struct {
 const near = 10 * time.Second
 
 // sparks is how many stretches a series is drawn in.
-const sparks = 40
+const sparks = 24
 
 // Lateness is how late a sender may be without its try being left out: a timer
 // of a machine that is not overloaded is late by a few milliseconds.
 const Lateness = 250 * time.Millisecond
 
 // Summarise says what a series tells. origin is the question's own place.
-func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, events []Event) *Summary {
+func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, events []model.Event) *Summary {
 	s := &Summary{Noise: noise}
 	kept := slices.DeleteFunc(slices.Clone(tries), func(t model.Try) bool { return t.Idle > 0 || t.Result == model.ProbeFailed })
 	slices.SortStableFunc(kept, func(a, b model.Try) int { return a.At.Compare(b.At) })
@@ -124,15 +117,16 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	failed := outcomes(own)
 	s.Verdict = Classify(failed)
 	s.Rate = rateOf(own)
-	s.Slices = slicesOf(kept, origin, s.From, s.To)
-	s.Where = where(kept, origin)
+	alike := comparable(kept, origin)
+	s.Slices = slicesOf(kept, alike, origin, s.From, s.To)
+	s.Where = where(alike, origin)
 	s.time(own, failed, events)
 	s.Lookups, s.SYNs = lookupDelays(own), synDelays(own)
 	return s
 }
 
 // time says when it changed, how often it begins, and with what.
-func (s *Summary) time(own []model.Try, failed []bool, events []Event) {
+func (s *Summary) time(own []model.Try, failed []bool, events []model.Event) {
 	cuts := changes(failed)
 	edges := slices.Concat([]int{0}, cuts, []int{len(failed)})
 	for i, at := range cuts {
@@ -141,8 +135,8 @@ func (s *Summary) time(own []model.Try, failed []bool, events []Event) {
 		for _, e := range events {
 			// The change lies somewhere between two tries.
 			earliest := own[at-1].At
-			if d := c.At.Sub(e.At); d >= 0 && earliest.Sub(e.At) <= near {
-				s.Moves = append(s.Moves, Coincidence{Change: c.At, After: d, What: e.What, Ref: e.Ref})
+			if d := c.At.Sub(e.Last); d >= 0 && earliest.Sub(e.Last) <= near {
+				s.Moves = append(s.Moves, Coincidence{Change: c.At, After: d, What: e.Reason + ": " + e.Message, Ref: e.About})
 			}
 		}
 	}
@@ -160,8 +154,7 @@ func (s *Summary) time(own []model.Try, failed []bool, events []Event) {
 
 func question(t *model.Try) bool { return t.Purpose == "" || t.Purpose == "question" }
 
-// Failed says that a try failed. A web server's answer is one, whatever its
-// status below 500: who asks without credentials is told 401 every time.
+// Failed says that a try failed, as a single probe is said to.
 func Failed(t *model.Try) bool { return t.Result != model.OK }
 
 func pick(tries []model.Try, keep func(*model.Try) bool) []model.Try {
@@ -260,9 +253,31 @@ func groups(tries []model.Try) []group {
 	return out
 }
 
-func slicesOf(tries []model.Try, origin model.Vantage, from, to time.Time) []Slice {
+// comparable leaves out the places that never find the name which the question's
+// own place always does: a node's resolver knows no names of the cluster, and what
+// it says of them is another question.
+func comparable(tries []model.Try, origin model.Vantage) []model.Try {
+	lost, met := map[model.Vantage]bool{}, map[model.Vantage]bool{}
+	for i := range tries {
+		t := &tries[i]
+		if t.Failed == "dns" {
+			lost[t.Vantage] = true
+		} else {
+			met[t.Vantage] = true
+		}
+	}
+	if lost[origin] {
+		return tries
+	}
+	return pick(tries, func(t *model.Try) bool { return met[t.Vantage] })
+}
+
+// slicesOf tells of every place, and of what else the comparable tries have in common.
+func slicesOf(all, alike []model.Try, origin model.Vantage, from, to time.Time) []Slice {
 	out := []Slice{}
-	for _, g := range groups(tries) {
+	list := slices.DeleteFunc(groups(all), func(g group) bool { return g.kind != "from" })
+	list = append(list, slices.DeleteFunc(groups(alike), func(g group) bool { return g.kind == "from" })...)
+	for _, g := range list {
 		v := Classify(outcomes(g.tries))
 		out = append(out, Slice{
 			Kind: g.kind, Name: g.name, Ref: g.ref, Own: g.kind == "from" && g.name == string(origin), Class: v.Class, Blind: v.Blind,

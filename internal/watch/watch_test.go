@@ -113,13 +113,13 @@ func TestChanges(t *testing.T) {
 	if got := changes(outcomes(of(strings.Repeat("..F", 30)))); got != nil {
 		t.Errorf("a constant rate changes at %v", got)
 	}
-	s := Summarise(of(series), nil, model.VantagePod, []Event{
-		{At: start.Add(28 * time.Second), What: "killed", Ref: "pod/a/b"}, {At: start.Add(5 * time.Second), What: "too early"}, {At: start.Add(45 * time.Second), What: "afterwards"},
+	s := Summarise(of(series), nil, model.VantagePod, []model.Event{
+		{Last: start.Add(28 * time.Second), Reason: "Killing", Message: "stopped", About: "pod/a/b"}, {Last: start.Add(5 * time.Second), Reason: "TooEarly"}, {Last: start.Add(45 * time.Second), Reason: "Afterwards"},
 	})
 	if len(s.Changes) != 2 || s.Changes[0].Before != 0 || s.Changes[0].After != 1 || s.Changes[1].After != 0 {
 		t.Errorf("changes: %+v", s.Changes)
 	}
-	if len(s.Moves) != 1 || s.Moves[0].What != "killed" || s.Moves[0].After != 2*time.Second {
+	if len(s.Moves) != 1 || s.Moves[0].What != "Killing: stopped" || s.Moves[0].After != 2*time.Second {
 		t.Errorf("coincidences: %+v", s.Moves)
 	}
 }
@@ -176,6 +176,23 @@ func TestWhere(t *testing.T) {
 	}
 	if w := Summarise(slices.Concat(of(x), from("...", model.VantageOtherNode, "n2")), nil, model.VantagePod, nil).Where; w.Kind != "" {
 		t.Errorf("three tries elsewhere are told as %+v", w)
+	}
+}
+
+// A node does not know the cluster's names: that is no place where the failure lives.
+func TestAnotherResolverIsNoPlace(t *testing.T) {
+	o := strings.Repeat(".", 20)
+	lost := with(of(o), func(t *model.Try) {
+		t.Vantage, t.Result, t.Failed = model.VantageNode, model.NXDomain, "dns"
+	})
+	s := Summarise(slices.Concat(of(o), lost), nil, model.VantagePod, nil)
+	if s.Class != Never || s.Where.Kind != "" {
+		t.Errorf("%q, %+v", s.Class, s.Where)
+	}
+	for _, l := range s.Slices {
+		if l.Kind == "node" && l.Rate.Count > 0 {
+			t.Errorf("the node is said to fail: %+v", l)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ const usage = `podpath-probe tells what connections do from where it runs.
 
   podpath-probe serve [--ttl 3m]   idle until nothing has been run for that long; SIGTERM ends it
   podpath-probe run                read a plan (JSON) from standard input, write observations (JSON)
+  podpath-probe watch              read a plan with a series, write one line (JSON) an outcome as it comes
   podpath-probe node [--now TIME] [--host FOLDER] [ROOT]
                                    write what the kernel of this node says (JSON)
   podpath-probe listen             write which sockets of this network namespace listen (JSON)
@@ -47,6 +48,8 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		err = serve(ctx, socketName(), ttl, s.Out)
 	case "run":
 		err = run(ctx, s)
+	case "watch":
+		err = watch(ctx, s)
 	case "node":
 		err = nodeFacts(ctx, args, s.Out)
 	case "listen":

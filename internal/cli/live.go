@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+	"golang.org/x/term"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+	"github.com/podpath/podpath/internal/report"
+	"github.com/podpath/podpath/internal/watch"
+)
+
+// liveView shows a series as it goes: on a terminal a line for each slice, drawn anew
+// in place; elsewhere a line of text now and then; as JSON, one line an outcome.
+type liveView struct {
+	w     io.Writer // standard error on a terminal and as text; standard output for JSON lines
+	json  *json.Encoder
+	tty   bool
+	quiet bool
+	plain bool
+	width int
+	now   func() time.Time
+
+	mu    sync.Mutex
+	what  string
+	lines []slice
+	drawn int // lines on the terminal
+	last  time.Time
+	begun time.Time
+}
+
+// slice is what the live view keeps of one place and address.
+type slice struct {
+	place model.Vantage
+	name  string
+	tries []model.Try
+}
+
+// The pace of drawing, and of plain lines.
+const (
+	redraw = 200 * time.Millisecond
+	retell = 10 * time.Second
+	strip  = 30 // stretches of a drawing
+)
+
+func newLiveView(s Streams, output string, look report.Options, quiet bool) *liveView {
+	l := &liveView{w: s.Err, quiet: quiet, plain: look.ASCII, width: look.Width, now: time.Now}
+	if output == "jsonl" {
+		l.json = json.NewEncoder(s.Out)
+		return l
+	}
+	if f, ok := s.Err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		l.tty = true
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			l.width = width
+		}
+	}
+	return l
+}
+
+// line takes one piece of a series.
+func (l *liveView) line(place model.Vantage, piece probe.Line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.json != nil {
+		_ = l.json.Encode(struct {
+			Vantage model.Vantage `json:"vantage"`
+			probe.Line
+		}{place, piece})
+		return
+	}
+	if piece.Progress != "" && !l.quiet {
+		l.what = piece.Progress
+		if !l.tty {
+			fmt.Fprintf(l.w, "%s: %s\n", place, model.Printable(piece.Progress))
+		}
+	}
+	if piece.Try != nil && piece.Try.Idle == 0 {
+		l.add(place, piece.Try)
+	}
+	l.show()
+}
+
+func (l *liveView) add(place model.Vantage, t *model.Try) {
+	name := t.Target
+	if t.Address.IsValid() {
+		name = t.Address.String()
+	}
+	i := slices.IndexFunc(l.lines, func(s slice) bool { return s.place == place && s.name == name })
+	if i < 0 {
+		i, l.lines = len(l.lines), append(l.lines, slice{place: place, name: name})
+	}
+	l.lines[i].tries = append(l.lines[i].tries, *t)
+}
+
+// say is what is being done before and after the series.
+func (l *liveView) say(what string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.what = what
+}
+
+// show draws what there is, if it is time.
+func (l *liveView) show() {
+	now := l.now()
+	pace := retell
+	if l.tty {
+		pace = redraw
+	}
+	if l.begun.IsZero() {
+		l.begun, l.last = now, now
+		return
+	}
+	if l.quiet || now.Sub(l.last) < pace {
+		return
+	}
+	l.last = now
+	text := l.text(now)
+	if l.tty && l.drawn > 0 {
+		fmt.Fprintf(l.w, "\x1b[%dA\x1b[J", l.drawn)
+	}
+	l.drawn = len(text)
+	for _, t := range text {
+		fmt.Fprintln(l.w, t)
+	}
+}
+
+// text is a line for each slice, none longer than the terminal is wide.
+func (l *liveView) text(now time.Time) []string {
+	out := []string{fmt.Sprintf("%s … %.0fs", model.Printable(l.what), now.Sub(l.begun).Seconds())}
+	slices.SortStableFunc(l.lines, func(a, b slice) int {
+		if c := strings.Compare(string(a.place), string(b.place)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	for _, s := range l.lines {
+		failed := 0
+		for i := range s.tries {
+			if watch.Failed(&s.tries[i]) {
+				failed++
+			}
+		}
+		spark := report.Bars(watch.Spark(s.tries, l.begun, now, strip), l.plain)
+		out = append(out, fmt.Sprintf("  %-10s %-24s %s %d of %d failed", s.place, model.Printable(s.name), spark, failed, len(s.tries)))
+	}
+	if l.tty && l.width > 0 {
+		for i := range out {
+			out[i] = ansi.Truncate(out[i], l.width-1, "")
+		}
+	}
+	return out
+}
+
+// stop wipes what was drawn: the report says it better.
+func (l *liveView) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tty && l.drawn > 0 {
+		fmt.Fprintf(l.w, "\x1b[%dA\x1b[J", l.drawn)
+	}
+	l.drawn, l.quiet = 0, true
+}

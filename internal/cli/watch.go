@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podpath/podpath/internal/examine"
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+	"github.com/podpath/podpath/internal/report"
+	"github.com/podpath/podpath/internal/snapshot"
+	"github.com/podpath/podpath/internal/vantage"
+)
+
+// watching are the flags that say how often is asked.
+type watching struct {
+	length time.Duration
+	rate   float64
+	count  int
+	jitter float64
+	idle   []time.Duration
+	search time.Duration
+}
+
+func (w *watching) register(c *cobra.Command) {
+	fl := c.Flags()
+	fl.DurationVar(&w.length, "for", time.Minute, "how long to watch")
+	fl.Float64Var(&w.rate, "rate", 2, "tries a second, from each place and to each endpoint")
+	fl.IntVar(&w.count, "count", 0, "stop after so many tries (default: when --for is over)")
+	fl.Float64Var(&w.jitter, "jitter", 0.5, "share of the pace by which a try is moved at random, so that nothing keeps pace with it")
+	fl.DurationSliceVar(&w.idle, "idle", nil, "also keep connections, silent for each of these gaps (30s,4m), and see which survive")
+	fl.DurationVar(&w.search, "idle-search", 0, "also find the longest silence that a kept connection survives, up to this; takes up to twice as long")
+}
+
+// series refuses what cannot be meant, before anything is contacted.
+func (w *watching) series() (*probe.Series, error) {
+	switch {
+	case w.length <= 0 || w.length > probe.MaxSeries:
+		return nil, fmt.Errorf("--for %s: give a duration up to %s", w.length, probe.MaxSeries)
+	case !(w.rate > 0 && w.rate <= 20):
+		return nil, fmt.Errorf("--rate %g: give up to 20 tries a second; more would be a load test", w.rate)
+	case w.count < 0:
+		return nil, fmt.Errorf("--count %d is less than nothing", w.count)
+	case !(w.jitter >= 0 && w.jitter <= 1):
+		return nil, fmt.Errorf("--jitter %g is no share between 0 and 1", w.jitter)
+	case w.search < 0 || w.search > probe.MaxSeries/2:
+		return nil, fmt.Errorf("--idle-search %s: give a duration up to %s", w.search, probe.MaxSeries/2)
+	case len(w.idle) > 16:
+		return nil, errors.New("--idle: give up to 16 gaps")
+	}
+	for _, gap := range w.idle {
+		if gap <= 0 || gap > probe.MaxSeries {
+			return nil, fmt.Errorf("--idle %s: give gaps up to %s", gap, probe.MaxSeries)
+		}
+	}
+	return &probe.Series{
+		Every: time.Duration(float64(time.Second) / w.rate), For: w.length, Count: w.count, Jitter: w.jitter, Seed: rand.Uint64(),
+		Idle: w.idle, Search: w.search,
+	}, nil
+}
+
+func newWatch(s Streams) *cobra.Command {
+	var (
+		q       question
+		w       watching
+		a       = newAsking()
+		output  string
+		color   string
+		saveTo  string
+		command = &cobra.Command{
+			Use:   "watch FROM TO",
+			Short: "Is a failure persistent, intermittent or gone, and where does it live",
+			Long: "Asks again and again, each time over a new connection, from up to five places and at each endpoint by itself,\n" +
+				"and says how often it fails (with the interval that so many tries leave open), whether that is persistent, intermittent\n" +
+				"or over, where it lives, when it changed and what happened just before. Then the same report as 'why'.\n\n" +
+				"Ctrl-C ends it early: what was seen until then is the answer.\n\n" +
+				"Exit code: 0 it works (or has recovered), 1 a cause was found, 2 it fails and no cause could be proven, 3 podpath could not do its work.",
+			Example: "  podpath watch shop/deploy/checkout https://api.example.com --for 5m\n  podpath watch shop/web-0 svc/cart --rate 10 --count 500\n" +
+				"  podpath watch shop/web-0 db.example.com:5432 --idle 30s,4m\n  podpath watch shop/web-0 db.example.com:5432 --idle-search 5m\n" +
+				"  podpath watch shop/web-0 svc/cart -o jsonl",
+			Args: cobra.RangeArgs(2, 4), ValidArgsFunction: cobra.NoFileCompletions,
+		}
+	)
+	q.register(command)
+	w.register(command)
+	a.register(command)
+	formats := append([]string{"jsonl"}, report.Formats...)
+	command.Flags().StringVarP(&output, "output", "o", "", "output format: "+strings.Join(formats, ", "))
+	command.Flags().StringVar(&color, "color", "auto", "auto, always or never; NO_COLOR is obeyed")
+	command.Flags().StringVar(&saveTo, "save", "", "also write the case as a snapshot to this file")
+	fixed(command, "output", formats...)
+	fixed(command, "color", "auto", "always", "never")
+	fixed(command, "protocol", "tcp", "udp")
+	fixed(command, "probe-via", vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone)
+	command.RunE = func(c *cobra.Command, args []string) error {
+		if output != "jsonl" {
+			if err := report.CheckFormat(output); err != nil {
+				return err
+			}
+		}
+		look, err := terminal(s.Out, os.Getenv, color)
+		if err != nil {
+			return err
+		}
+		if a.noProbe || a.opts.Probe.Via == vantage.ViaNone {
+			return errors.New("watching is probing: leave --no-probe and --probe-via none out, or ask 'podpath why'")
+		}
+		if a.opts.Probe.Series, err = w.series(); err != nil {
+			return err
+		}
+		parsed, err := q.parse(args)
+		if err != nil {
+			return err
+		}
+		if err := canSave(saveTo); err != nil {
+			return err
+		}
+		view := newLiveView(s, output, look, a.quiet)
+		a.opts.Probe.OnLine = view.line
+		got, err := a.watch(c.Context(), parsed, view)
+		if err != nil {
+			return err
+		}
+		if saveTo != "" {
+			if err := saveCase(saveTo, got.Case, snapshot.Options{}, s.Out); err != nil {
+				return err
+			}
+		}
+		return finish(s.Out, output, look, reportOf(got))
+	}
+	return command
+}
+
+// watch asks, and shows what comes.
+func (a *asking) watch(ctx context.Context, q model.Question, view *liveView) (*examine.Answer, error) {
+	if err := a.prepare(); err != nil {
+		return nil, err
+	}
+	a.opts.Progress = view.say
+	a.opts.Probe.Escalate = false
+	defer view.stop()
+	answer, err := examine.Why(ctx, q, a.opts)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, tooLate(a.opts)
+	}
+	return answer, err
+}
+
+// finish writes the report; of JSON lines it is the last.
+func finish(w io.Writer, output string, look report.Options, r *report.Report) error {
+	var err error
+	if output == "jsonl" {
+		err = json.NewEncoder(w).Encode(map[string]any{"report": r})
+	} else {
+		err = report.Write(w, output, r, look)
+	}
+	if err != nil {
+		return err
+	}
+	if r.ExitCode != 0 {
+		return &Exit{Code: r.ExitCode}
+	}
+	return nil
+}

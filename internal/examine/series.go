@@ -1,0 +1,79 @@
+package examine
+
+import (
+	"context"
+	"time"
+
+	"github.com/podpath/podpath/internal/collect/kube"
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+	"github.com/podpath/podpath/internal/vantage"
+)
+
+// seriesLength is how much longer a question may take that is asked again and again.
+func seriesLength(s *probe.Series) time.Duration {
+	if s == nil {
+		return 0
+	}
+	longest := time.Duration(0)
+	for _, gap := range s.Idle {
+		longest = max(longest, gap)
+	}
+	return max(s.For, 2*s.Search+longest) + time.Minute
+}
+
+// series keeps what a series told, with the first probes as its beginning, and
+// reads what happened in the cluster meanwhile.
+func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) {
+	if o.Probe.Series == nil {
+		return
+	}
+	c.Noise = seen.Noise
+	c.Tries = append(firstTries(c, seen.Tries), seen.Tries...)
+	if o.Kube == nil || len(seen.Tries) == 0 {
+		return
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterLimit)
+	defer cancel()
+	events, gap := kube.Since(after, o.Kube, o.Now.Add(-before))
+	c.Happened = events
+	if gap != nil {
+		c.World.Gaps = append(c.World.Gaps, *gap)
+	}
+}
+
+// afterLimit bounds the reading after a series, which also follows Ctrl-C; before
+// is how long before it something may have happened that shows in it.
+const (
+	afterLimit = 5 * time.Second
+	before     = 30 * time.Second
+)
+
+// firstTries are the question's own first probes, as tries just before the series.
+func firstTries(c *model.Case, tries []model.Try) []model.Try {
+	if len(tries) == 0 {
+		return nil
+	}
+	first := tries[0].At
+	for _, t := range tries {
+		if t.At.Before(first) {
+			first = t.At
+		}
+	}
+	var out []model.Try
+	for i := range c.Observations {
+		ob := &c.Observations[i]
+		if ob.Vantage != diagnose.OriginOf(&c.Question) || ob.Purpose != "" && ob.Purpose != probe.PurposeQuestion || ob.Result == model.ProbeFailed || ob.Result == "" {
+			continue
+		}
+		if ob.Sample {
+			continue // it is of the series itself
+		}
+		out = append(out, model.Try{
+			At: first.Add(-ob.Took), Vantage: ob.Vantage, From: ob.From, Node: ob.Node, Target: ob.Target, Purpose: ob.Purpose,
+			Address: ob.Address, Phases: ob.Phases, Result: ob.Result, Failed: ob.Failed, Took: ob.Took,
+		})
+	}
+	return out
+}

@@ -1,0 +1,201 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
+)
+
+// classes say each class in a few words.
+var classes = map[watch.Class]string{
+	watch.Undecided: "not decided", watch.Never: "no failure seen", watch.Intermittent: "intermittent", watch.Persistent: "persistent", watch.Recovered: "recovered",
+}
+
+// watched is what asking again and again told: how often, where, since when, and
+// what so many tries cannot tell.
+func (p *printer) watched(r *Report) {
+	s := r.Watched
+	if s == nil {
+		return
+	}
+	p.title("Over time")
+	style := map[watch.Class]string{watch.Never: "pass", watch.Recovered: "pass", watch.Undecided: "unknown"}[s.Class]
+	if style == "" {
+		style = "drop"
+	}
+	p.line("  ", p.paint(style, classes[s.Class])+": "+Share(s.Rate)+" failed"+p.paint("dim", p.glyph(" · ", " | ")+span(s)))
+	for i := range s.Slices {
+		p.slice(s, &s.Slices[i])
+	}
+	for _, f := range Facts(s) {
+		p.line("  "+p.paint("dim", p.glyph("▸ ", "> ")), model.Printable(f))
+	}
+}
+
+// slice is one line of those that are worth comparing: a kind with one value says nothing that another line does not.
+func (p *printer) slice(s *watch.Summary, l *watch.Slice) {
+	alike := 0
+	for i := range s.Slices {
+		if s.Slices[i].Kind == l.Kind {
+			alike++
+		}
+	}
+	if !p.o.Wide && !(l.Kind == "from" || l.Kind != "destination" && alike > 1) {
+		return
+	}
+	name := fmt.Sprintf("%-11s %-22s ", l.Kind, clip(model.Printable(l.Name), 22))
+	text := p.spark(l.Spark) + "  " + Share(l.Rate)
+	if l.Took.Max > 0 && (p.o.Wide || l.Rate.Count == 0) {
+		text += p.paint("dim", p.glyph(" · ", " | ")) + fmt.Sprintf("p50 %s, p99 %s", dur(l.Took.P50), dur(l.Took.P99))
+	}
+	for i, w := range l.Reasons {
+		if i < 2 {
+			text += p.paint("dim", p.glyph(" · ", " | ")) + strings.TrimSpace(w.Phase+" "+string(w.Result)) + fmt.Sprintf(" %s%d", p.glyph("×", "x"), w.Count)
+		}
+	}
+	p.line("    "+name, text)
+}
+
+// bars draw a stretch of a series by its share of failures.
+var bars = []string{"▁", "▂", "▃", "▄", "▄", "▅", "▆", "▇", "▇", "█"}
+
+// Bars draws a spark of package watch; plain keeps to ASCII.
+func Bars(spark string, plain bool) string {
+	if plain {
+		return strings.NewReplacer("0", ".", "-", " ").Replace(spark)
+	}
+	var b strings.Builder
+	for _, c := range spark {
+		if c < '0' || c > '9' {
+			b.WriteByte(' ')
+			continue
+		}
+		b.WriteString(bars[c-'0'])
+	}
+	return b.String()
+}
+
+func (p *printer) spark(spark string) string { return Bars(spark, p.o.ASCII) }
+
+// Share is a rate in words, with its interval at 95 %: "3 of 60 (5 %, 1.7–14 %)".
+func Share(r watch.Rate) string {
+	if r.Of == 0 {
+		return "0 of 0"
+	}
+	return fmt.Sprintf("%d of %d (%s, %s–%s)", r.Count, r.Of, percent(r.Share()), strings.TrimSuffix(percent(r.Low), " %"), percent(r.High))
+}
+
+func percent(v float64) string {
+	if v == 0 || v >= 0.0995 {
+		return fmt.Sprintf("%.0f %%", 100*v)
+	}
+	return fmt.Sprintf("%.2g %%", 100*v)
+}
+
+func span(s *watch.Summary) string {
+	if s.From.IsZero() {
+		return "nothing that counts was sent"
+	}
+	return fmt.Sprintf("%s to %s UTC, %s", s.From.UTC().Format("15:04:05"), s.To.UTC().Format("15:04:05"), dur(s.To.Sub(s.From)))
+}
+
+// Facts are the sentences about a series, those that hold.
+func Facts(s *watch.Summary) []string {
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	switch w := s.Where; {
+	case w.Kind == "everywhere":
+		add("it lives everywhere: from each place and at each endpoint that was tried some fail")
+	case w.Kind != "" && w.Clean:
+		add("it lives at %s %s alone: %d of %d failed there, none of %d elsewhere", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Of)
+	case w.Kind != "":
+		add("it lives mostly at %s %s: %d of %d failed there, %d of %d elsewhere; so uneven by chance: %.2g", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Count, w.Rest.Of, w.P)
+	case s.Rate.Count > 0:
+		add("where it lives cannot be told: too few failures, or nothing to compare with")
+	}
+	for _, c := range s.Changes {
+		add("at %s UTC the share of failures went from %s to %s", c.At.UTC().Format("15:04:05"), percent(c.Before), percent(c.After))
+	}
+	for _, m := range s.Moves {
+		add("that came %s after %s (%s)", dur(m.After), clip(m.What, 160), m.Ref)
+	}
+	if s.Period > 0 {
+		add("failures begin every %s", dur(s.Period))
+	}
+	out = append(out, limits(s)...)
+	return append(out, senders(s)...)
+}
+
+// limits are what so many tries cannot tell.
+func limits(s *watch.Summary) []string {
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	tries := s.Rate.Of - s.Since
+	switch s.Class {
+	case watch.Never:
+		add("%d tries are too few to tell rates under %s; to tell 1 %% takes 459", tries, percent(s.Blind))
+	case watch.Persistent:
+		add("%d failures in a row do not exclude that up to %s get through", tries, percent(s.Blind))
+	case watch.Recovered:
+		add("%d tries worked since; a rate under %s would not have shown", tries, percent(s.Blind))
+	case watch.Undecided:
+		add("%d tries, %d since the last change, do not tell which it is: watch longer (--for, --rate)", s.Rate.Of, tries)
+	}
+	if d := s.Lookups; d != nil {
+		add("%s lookups waited %s: a query or its answer was lost, and asked again", Share(d.Rate), dur(d.After))
+	}
+	if d := s.SYNs; d != nil {
+		add("%s connections waited %s: a SYN or its answer was lost, and sent again", Share(d.Rate), dur(d.After))
+	}
+	if i := s.Idle; i != nil {
+		out = append(out, idle(i))
+	}
+	return out
+}
+
+func idle(i *watch.Idle) string {
+	switch {
+	case i.Ends == 0:
+		return fmt.Sprintf("kept connections survived up to %s of silence", dur(i.Holds))
+	case i.Mixed:
+		return fmt.Sprintf("of kept connections some ended after %s of silence and others survived longer: that is no time-out", dur(i.Ends))
+	}
+	how := ""
+	if len(i.As) > 0 {
+		how = " (" + string(i.As[0].Result) + ")"
+	}
+	return fmt.Sprintf("a kept connection survives %s of silence and not %s%s: something on the way forgets it in between; keep it alive more often than that", dur(i.Holds), dur(i.Ends), how)
+}
+
+// senders is what the probers say of themselves, where it matters.
+func senders(s *watch.Summary) []string {
+	var out []string
+	if s.Late > 0 {
+		out = append(out, fmt.Sprintf("%d tries are left out: their sender itself was late by more than %s", s.Late, dur(watch.Lateness)))
+	}
+	var worst, busiest model.Noise
+	for _, n := range s.Noise {
+		if n.LagMax >= worst.LagMax {
+			worst = n
+		}
+		if n.Load >= busiest.Load {
+			busiest = n
+		}
+		if n.Left > 0 {
+			out = append(out, fmt.Sprintf("prober %s: %d tries were not sent: too many were still under way", n.Vantage, n.Left))
+		}
+	}
+	if len(s.Noise) == 0 {
+		return out
+	}
+	line := fmt.Sprintf("the probers' own timers were late by %s at most (%s)", dur(worst.LagMax), worst.Vantage)
+	if busiest.Load > 0 {
+		line += fmt.Sprintf("; load of their nodes up to %.1f", busiest.Load)
+	}
+	if busiest.Pressure > 0 {
+		line += fmt.Sprintf(", where %.0f %% of the time something waited for a CPU", busiest.Pressure)
+	}
+	return append(out, line)
+}

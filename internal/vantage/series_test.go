@@ -1,0 +1,131 @@
+package vantage
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+)
+
+// series answers three tries, the second of which fails, in pieces that are no lines.
+func (c *cluster) series(call execCall) error {
+	var plan probe.Plan
+	if err := json.Unmarshal(call.stdin, &plan); err != nil {
+		return err
+	}
+	var b strings.Builder
+	out := json.NewEncoder(&b)
+	for i := range plan.Series.Count {
+		t := model.Try{Target: plan.Targets[0].Label, Purpose: probe.PurposeQuestion, Result: model.OK, Vantage: "forged", From: "pod/for/ged"}
+		if i == 1 {
+			t.Result, t.Failed = model.Refused, "tcp"
+			_ = out.Encode(probe.Line{Sample: &model.Observation{Target: t.Target, Purpose: t.Purpose, Result: t.Result, Failed: "tcp"}})
+		}
+		_ = out.Encode(probe.Line{Try: &t})
+	}
+	b.WriteString("no line\n")
+	_ = out.Encode(probe.Line{Noise: &model.Noise{Sent: plan.Series.Count}})
+	for text := b.String(); text != ""; {
+		n := min(len(text), 37)
+		if _, err := call.stdout.Write([]byte(text[:n])); err != nil {
+			return err
+		}
+		text = text[n:]
+	}
+	return nil
+}
+
+func TestSeriesFromEveryPlace(t *testing.T) {
+	c := newCluster(livePod())
+	req := request()
+	req.Escalate = true // a series is sent from everywhere all the same
+	req.Series = &probe.Series{Every: time.Second, For: 10 * time.Second, Count: 3}
+	var mu sync.Mutex
+	told := map[model.Vantage]int{}
+	req.OnLine = func(v model.Vantage, _ probe.Line) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[v]++
+	}
+	s := newSession(Clients{Kube: c.Clientset}, req)
+	s.exec = c.run
+	r := s.run(t.Context())
+	tries := map[model.Vantage]int{}
+	for _, try := range r.Tries {
+		tries[try.Vantage]++
+		if try.From == "pod/for/ged" {
+			t.Error("a probe says where it is")
+		}
+	}
+	samples := 0
+	for _, o := range r.Observations {
+		if o.Sample {
+			samples++
+		}
+	}
+	for _, v := range req.Vantages {
+		if tries[v] != 3 || told[v] != 5 {
+			t.Errorf("%s: %d tries, told %d times", v, tries[v], told[v])
+		}
+	}
+	if len(r.Noise) != 4 || samples != 4 || len(tries) != 4 {
+		t.Errorf("%d noise, %d samples, places %v", len(r.Noise), samples, tries)
+	}
+	broken := 0
+	for _, g := range r.Gaps {
+		if strings.HasPrefix(g.What, "a part of the series") {
+			broken++
+		}
+	}
+	if broken != 4 {
+		t.Errorf("lines that are none are told %d times: %v", broken, r.Gaps)
+	}
+	if s.req.TTL < DefaultTTL+10*time.Second {
+		t.Errorf("what is created lives for %s", s.req.TTL)
+	}
+}
+
+// Ctrl-C: what was seen until then is kept, and what was created is removed.
+func TestSeriesIsCutShort(t *testing.T) {
+	c := newCluster(livePod())
+	req := request()
+	req.Series = &probe.Series{Every: time.Second, For: time.Hour}
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newSession(Clients{Kube: c.Clientset}, req)
+	s.exec = func(ctx context.Context, call execCall) error {
+		if call.command[1] != "watch" {
+			return c.run(ctx, call)
+		}
+		_ = json.NewEncoder(call.stdout).Encode(probe.Line{Try: &model.Try{Result: model.OK}})
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	r := s.run(ctx)
+	if len(r.Tries) == 0 {
+		t.Error("nothing is kept")
+	}
+	if n := len(c.left(t)); n != 0 {
+		t.Errorf("%d pods are left", n)
+	}
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add([]byte(`{"try":{"at":"2026-01-02T03:04:05Z","result":"ok"}}` + "\n"))
+	f.Add([]byte("{\n\n{}\nnull\n[]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n := 0
+		l := &lines{each: func(probe.Line) { n++ }}
+		if k, err := l.Write(data); k != len(data) || err != nil {
+			t.Fatalf("%d of %d, %v", k, len(data), err)
+		}
+		if ends := strings.Count(string(data), "\n"); n+l.bad() < ends {
+			t.Fatalf("%d lines, %d outcomes, %d broken", ends, n, l.bad())
+		}
+	})
+}
