@@ -21,6 +21,10 @@ import (
 	"github.com/podpath/podpath/internal/vantage"
 )
 
+// maxTries bounds a series so that its case still fits a snapshot: there are up
+// to five places, and eight endpoints beside.
+const maxTries = 7200
+
 // watching are the flags that say how often is asked.
 type watching struct {
 	length time.Duration
@@ -48,6 +52,8 @@ func (w *watching) series() (*probe.Series, error) {
 		return nil, fmt.Errorf("--for %s: give a duration up to %s", w.length, probe.MaxSeries)
 	case !(w.rate > 0 && w.rate <= 20):
 		return nil, fmt.Errorf("--rate %g: give up to 20 tries a second; more would be a load test", w.rate)
+	case w.count == 0 && w.rate*w.length.Seconds() > maxTries || w.count > maxTries:
+		return nil, fmt.Errorf("that is more than %d tries from each place: watch for less long, at a lower --rate, or with --count", maxTries)
 	case w.count < 0:
 		return nil, fmt.Errorf("--count %d is less than nothing", w.count)
 	case !(w.jitter >= 0 && w.jitter <= 1):
