@@ -2,6 +2,7 @@ package reach
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,8 +17,8 @@ type Answer struct {
 	Name     string `json:"name,omitempty"`
 	From     Side   `json:"from"`
 	To       Side   `json:"to"`
-	Port     string `json:"port,omitempty"`
-	Protocol string `json:"protocol"`
+	Port     Ports  `json:"port,omitempty"`
+	Protocol string `json:"protocol"` // TCP, UDP, SCTP
 	Expect   string `json:"expect,omitempty"`
 	Actual   string `json:"actual"`         // allow, deny, unknown; where nothing was expected also mixed
 	Holds    *bool  `json:"holds"`          // null: not known, or nothing was expected
@@ -25,6 +26,22 @@ type Answer struct {
 	Reason   string `json:"reason"`         // the same in a sentence
 	Pair     *Pair  `json:"pair,omitempty"` // the offending pair, or one for all
 	Pairs    int    `json:"pairs"`          // how many classes of pairs were judged
+}
+
+// Ports are an intent's as they were written; in JSON one port is a number.
+type Ports string
+
+// MarshalJSON writes a number, or a string.
+func (p Ports) MarshalJSON() ([]byte, error) {
+	if n, err := strconv.ParseUint(string(p), 10, 16); err == nil {
+		return strconv.AppendUint(nil, n, 10), nil
+	}
+	return json.Marshal(string(p))
+}
+
+// ports is "tcp/80", or "tcp" alone.
+func (a *Answer) ports() string {
+	return strings.TrimSuffix(strings.ToLower(a.Protocol)+"/"+string(a.Port), "/")
 }
 
 // Pair is one connection.
@@ -68,7 +85,7 @@ func (o *outcome) add(v model.Verdict, f found) {
 
 // Ask judges one intent. Names without a namespace are in the one given.
 func (e *Engine) Ask(i Intent, namespace string) Answer {
-	a := Answer{Name: i.Name, From: i.From, To: i.To, Port: i.Port, Protocol: i.Protocol, Expect: i.Expect, Actual: "unknown"}
+	a := Answer{Name: i.Name, From: i.From, To: i.To, Port: Ports(i.Port), Protocol: strings.ToUpper(i.Protocol), Expect: i.Expect, Actual: "unknown"}
 	from, err := e.resolve(i.From, namespace)
 	if err != nil {
 		return a.unknown("from: " + err.Error())

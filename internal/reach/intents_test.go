@@ -1,6 +1,7 @@
 package reach_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -70,4 +71,14 @@ func FuzzIntents(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAnswerGivesBack: an answer repeats the statement as it was written.
+func TestAnswerGivesBack(t *testing.T) {
+	for port, want := range map[reach.Ports]string{"80": `"port":80,`, "8000-8080": `"port":"8000-8080",`, "http": `"port":"http",`, "": `"to":"b","protocol"`} {
+		data, err := json.Marshal(reach.Answer{From: reach.Side{Text: "a"}, To: reach.Side{Text: "b"}, Port: port, Protocol: "TCP"})
+		if err != nil || !strings.Contains(string(data), want) || !strings.Contains(string(data), `"protocol":"TCP"`) {
+			t.Errorf("%s, %v: %s not in it", data, err, want)
+		}
+	}
 }

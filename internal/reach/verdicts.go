@@ -133,7 +133,7 @@ func (v *Verdicts) Table() ([]string, [][]string) {
 	rows := make([][]string, len(v.Intents))
 	for i := range v.Intents {
 		a := &v.Intents[i]
-		port := strings.TrimSuffix(a.Protocol+"/"+a.Port, "/")
+		port := a.ports()
 		pair := ""
 		if a.Pair != nil && a.Holds != nil && !*a.Holds {
 			pair = a.Pair.From + " -> " + a.Pair.To + " " + a.Pair.Port
@@ -148,7 +148,7 @@ func (v *Verdicts) Edges() [][3]string {
 	out := make([][3]string, len(v.Intents))
 	for i := range v.Intents {
 		a := &v.Intents[i]
-		out[i] = [3]string{a.From.String(), a.To.String(), strings.TrimSuffix(a.Protocol+"/"+a.Port, "/") + " " + a.Actual}
+		out[i] = [3]string{a.From.String(), a.To.String(), a.ports() + " " + a.Actual}
 	}
 	return out
 }
