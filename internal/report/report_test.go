@@ -113,6 +113,27 @@ func TestTwinIsNotThePod(t *testing.T) {
 	}
 }
 
+// TestSeveralAddresses: which of them failed is what is told.
+func TestSeveralAddresses(t *testing.T) {
+	r := sample()
+	good := r.Observations[0]
+	good.Address, good.Result, good.Failed, good.Took = netip.MustParseAddrPort("203.0.113.99:443"), model.OK, "", 5*time.Millisecond
+	good.Phases = []model.Phase{{Name: "tcp", Result: model.OK, Duration: time.Millisecond}}
+	r.Observations = append([]model.Observation{good}, r.Observations...)
+	out := render(t, r, "text", Options{Width: 200})
+	head, _, _ := strings.Cut(out, "\n")
+	if !strings.Contains(head, "FAILS  timeout at tcp with "+r.Observations[1].Address.String()) {
+		t.Errorf("the head tells of the address that answers: %s", head)
+	}
+	if !strings.Contains(out, "pod shop/checkout-1 · 203.0.113.99: tcp 1 ms") || !strings.Contains(out, "pod shop/checkout-1 · "+r.Observations[1].Address.Addr().String()+": dns") {
+		t.Errorf("the lines do not say which address:\n%s", out)
+	}
+	r.Works = "true"
+	if head, _, _ = strings.Cut(render(t, r, "text", Options{Width: 200}), "\n"); !strings.Contains(head, "answered in 5 ms") {
+		t.Errorf("it works: %s", head)
+	}
+}
+
 func TestRedirectIsShown(t *testing.T) {
 	r := sample()
 	h := r.Observations[1].HTTP

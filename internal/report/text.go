@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,21 +138,40 @@ func (p *printer) dimmed(s string) string {
 	return p.paint("dim", "  "+s)
 }
 
-// symptom is what the question's own probe saw, in a few words.
-func symptom(r *Report) string {
-	for _, o := range r.Observations {
-		if !question(r, &o) {
-			continue
+// askedFrom are the question's own probes from a place: one for each address of the destination.
+func askedFrom(r *Report, v model.Vantage) []*model.Observation {
+	var out []*model.Observation
+	for i := range r.Observations {
+		if o := &r.Observations[i]; o.Vantage == v && (o.Purpose == "" || o.Purpose == "question") {
+			out = append(out, o)
 		}
+	}
+	return out
+}
+
+// symptom is what the question's own probe saw, in a few words: the one that
+// failed, where one of several addresses does.
+func symptom(r *Report) string {
+	var list []*model.Observation
+	for i := range r.Observations {
+		if o := &r.Observations[i]; question(r, o) {
+			list = append(list, o)
+		}
+	}
+	telling := slices.IndexFunc(list, func(o *model.Observation) bool { return (o.Result == model.OK) == (r.Works == "true") })
+	if telling > 0 {
+		list = list[telling:]
+	}
+	for _, o := range list {
 		if o.Result == model.OK {
-			return fmt.Sprintf("%s in %s", answer(&o), dur(o.Took))
+			return fmt.Sprintf("%s in %s", answer(o), dur(o.Took))
 		}
 		s := string(o.Result)
 		if o.Failed != "" {
 			s += " at " + o.Failed
 		}
 		if o.HTTP != nil && o.Result == model.HTTPStatus {
-			s = answer(&o)
+			s = answer(o)
 		}
 		if o.Address.IsValid() {
 			s += " with " + o.Address.String()
@@ -297,7 +317,10 @@ func (p *printer) observations(r *Report) {
 			from += " (" + o.Via + ")"
 		}
 		what := ""
-		if o.Purpose != "" && o.Purpose != "question" {
+		switch {
+		case (o.Purpose == "" || o.Purpose == "question") && o.Address.IsValid() && len(askedFrom(r, o.Vantage)) > 1:
+			what = o.Address.Addr().String() + ": "
+		case o.Purpose != "" && o.Purpose != "question":
 			what = model.Printable(o.Purpose) + " " + model.Printable(o.Target) + ": "
 		}
 		p.line(fmt.Sprintf("    %s ", p.paint(style, m)), from+p.paint("dim", p.glyph(" · ", "  "))+what+phases(o))

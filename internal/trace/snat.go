@@ -190,7 +190,7 @@ func (x *Index) lbEgress(a attachment, f model.Flow) Egress {
 	if e, ok := x.unreadPool(a, pools); ok {
 		return e
 	}
-	return x.defaultOutbound(a, pools)
+	return x.defaultOutbound(a, pools, f.Protocol)
 }
 
 // lbGuess is what can be said of a machine whose NIC was not read.
@@ -218,7 +218,7 @@ func (x *Index) outboundRule(m lbMembership, r *model.OutboundRule, a attachment
 	}
 	if frontends == 0 {
 		e.Verdict = model.Drop
-		e.Reason = fmt.Sprintf("outbound rule %s of load balancer %s has no frontend with a public address", r.Name, m.lb.Name)
+		e.Reason = fmt.Sprintf("outbound rule %s of load balancer %s %s", r.Name, m.lb.Name, noFrontend(m.lb, r))
 		return e
 	}
 	machines := max(len(m.pool.IPConfigs)+len(m.pool.Addrs), 1)
@@ -234,6 +234,29 @@ func (x *Index) outboundRule(m lbMembership, r *model.OutboundRule, a attachment
 		e.Trail = append(e.Trail, fmt.Sprintf("%d machines × %d ports = %d, more than the %d of its addresses", machines, e.Ports, need, frontendPorts*frontends))
 	}
 	return e
+}
+
+// noFrontend says of an outbound rule that gives no public address why it gives none.
+func noFrontend(lb *model.LoadBalancer, r *model.OutboundRule) string {
+	var private, absent []string
+	for _, id := range r.FrontendIDs {
+		i := slices.IndexFunc(lb.Frontends, func(f model.Frontend) bool { return strings.EqualFold(f.ID, id) })
+		switch {
+		case i < 0:
+			absent = append(absent, lastOf(id))
+		case lb.Frontends[i].PrivateIP.IsValid():
+			private = append(private, lb.Frontends[i].Name+" ("+lb.Frontends[i].PrivateIP.String()+", a private address)")
+		default:
+			private = append(private, lb.Frontends[i].Name)
+		}
+	}
+	switch {
+	case len(private) > 0:
+		return "leads to frontend " + strings.Join(private, ", ") + ", which has no public address"
+	case len(absent) > 0:
+		return "leads to frontend " + strings.Join(absent, ", ") + ", which the load balancer does not have"
+	}
+	return "names no frontend"
 }
 
 // frontend adds the public addresses of a frontend and says how many they are.
@@ -300,9 +323,9 @@ func (x *Index) unreadPool(a attachment, known []lbMembership) (Egress, bool) {
 
 // defaultOutbound is the last resort, which a private subnet or membership of a
 // Standard load balancer takes away.
-func (x *Index) defaultOutbound(a attachment, pools []lbMembership) Egress {
+func (x *Index) defaultOutbound(a attachment, pools []lbMembership, protocol string) Egress {
 	e := Egress{Hop: model.HopSNAT, Verdict: model.Drop}
-	e.Decided, e.Hop, e.Reason = x.lacking(a, pools)
+	e.Decided, e.Hop, e.Reason = x.lacking(a, pools, protocol)
 	standard := slices.ContainsFunc(pools, func(m lbMembership) bool { return !strings.EqualFold(m.lb.SKU, "basic") })
 	switch d := a.subnet.DefaultOutbound; {
 	case a.nic != nil && a.nic.DefaultOutboundConnectivity != nil && !*a.nic.DefaultOutboundConnectivity:
@@ -322,7 +345,7 @@ func (x *Index) defaultOutbound(a attachment, pools []lbMembership) Egress {
 }
 
 // lacking names what should give egress, by what the cluster is meant to use.
-func (x *Index) lacking(a attachment, pools []lbMembership) (model.Ref, model.Hop, string) {
+func (x *Index) lacking(a attachment, pools []lbMembership, protocol string) (model.Ref, model.Hop, string) {
 	subnet, kind := x.subnetRef(a.subnet), ""
 	if c := x.az.Cluster; c != nil && !a.foreign {
 		kind = cmp.Or(strings.ToLower(c.OutboundType), "loadbalancer")
@@ -339,11 +362,27 @@ func (x *Index) lacking(a attachment, pools []lbMembership) (model.Ref, model.Ho
 	case kind == "none" || kind == "block":
 		return x.clusterRef(), model.HopSNAT, nothing + fmt.Sprintf(": the outbound type is %s", kind)
 	case kind == "loadbalancer" && len(pools) > 0:
+		if ref, why := otherProtocol(pools, protocol); why != "" {
+			return ref, model.HopSNAT, nothing + ": " + why
+		}
 		return model.NewRef("loadbalancer", pools[0].lb.Name), model.HopSNAT, nothing + fmt.Sprintf(": load balancer %s has no outbound rule for pool %s", pools[0].lb.Name, pools[0].pool.Name)
 	case kind == "loadbalancer" && a.nic != nil:
 		return model.NewRef("nic", a.nic.Name), model.HopSNAT, nothing + fmt.Sprintf(": network interface %s is in no load balancer pool", a.nic.Name)
 	}
 	return subnet, model.HopSNAT, nothing
+}
+
+// otherProtocol is an outbound rule of these pools that is for another protocol.
+func otherProtocol(pools []lbMembership, protocol string) (model.Ref, string) {
+	for _, m := range pools {
+		for _, r := range m.lb.Outbound {
+			if strings.EqualFold(r.PoolID, m.pool.ID) {
+				return model.NewRef("loadbalancer", m.lb.Name, r.Name),
+					fmt.Sprintf("outbound rule %s of load balancer %s is for %s alone, and this is %s", r.Name, m.lb.Name, strings.ToUpper(r.Protocol), strings.ToUpper(protocol))
+			}
+		}
+	}
+	return "", ""
 }
 
 // snat translates the source for the internet.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -39,7 +40,7 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		f := diagnose.Finding{
 			Subject:    p.Endpoint(),
 			Confidence: diagnose.Likely,
-			Title:      fmt.Sprintf("%s does not answer on port %d", p.Host(), seen.Address.Port()),
+			Title:      fmt.Sprintf("%s does not answer on port %d", whichHost(p, seen), seen.Address.Port()),
 			Fix: []diagnose.Command{
 				{Text: fmt.Sprintf("Ask the owner of %s; and try it from somewhere else", p.Host()), Line: "nc -vz -w 5 " + diagnose.Quote(seen.Address.Addr().String()) + " " + fmt.Sprint(seen.Address.Port())},
 			},
@@ -85,6 +86,22 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		}
 		p.ReportByExclusion(f)
 	},
+}
+
+// whichHost is the destination, or the one of its addresses that fails where others answer.
+func whichHost(p *diagnose.Pass, seen *model.Observation) string {
+	all, well := map[netip.Addr]bool{}, 0
+	for _, o := range p.Control(p.Origin(), "question") {
+		a := o.Address.Addr()
+		if a.IsValid() && !all[a] && !diagnose.Fails(o) {
+			well++
+		}
+		all[a] = true
+	}
+	if well == 0 || p.Host() == seen.Address.Addr().String() {
+		return p.Host()
+	}
+	return fmt.Sprintf("%s, one of the %d addresses of %s,", seen.Address.Addr(), len(all), p.Host())
 }
 
 // apart says that the way from this machine shares nothing with the pod's but

@@ -13,7 +13,7 @@ var lbNoOutboundRule = diagnose.Rule{
 	Doc: `No outbound rule of the load balancer covers the node
 
 The cluster goes out through its load balancer, and no outbound rule with a public frontend covers the backend pool that
-holds this node. Nothing gives its packets a public source address, and they are dropped silently.
+holds this node, or the one that does is for another protocol (UDP alone, TCP alone). Nothing gives its packets a public source address, and they are dropped silently.
 
 Look-alikes: an outbound rule that has run out of ports fails for some connections only. A default route to an appliance
 takes the packets elsewhere before the load balancer is considered.
@@ -43,11 +43,26 @@ adding an outbound rule for the pool.
 				f.Subject = model.NewRef("loadbalancer", lb.Name)
 				f.Title = fmt.Sprintf("No outbound rule of load balancer %s covers this node", lb.Name)
 				f.Evidence = append(f.Evidence, arm(outboundText(lb), f.Subject))
+				ruleThere(&f, e.step)
 			}
 			f.Evidence = append(f.Evidence, privateText(p, e.subnet)...)
 			p.ReportAt(e.way, e.step, f)
 		})
 	},
+}
+
+// ruleThere names the rule that covers the node and gives it no address all the same.
+func ruleThere(f *diagnose.Finding, step *model.Step) {
+	if step.Decided.Kind() != "loadbalancer" || step.Decided.Part(1) == "" {
+		return
+	}
+	_, why, ok := strings.Cut(step.Reason, "outbound rule "+step.Decided.Part(1)+" ")
+	if !ok {
+		return
+	}
+	f.Subject = step.Decided
+	f.Title = "Outbound rule " + step.Decided.Part(1) + " " + why
+	f.Summary = "The outbound type is loadBalancer, and its rule gives this connection no public source address: the packets are dropped silently."
 }
 
 // outboundBalancer is the load balancer that AKS uses for the way out.
@@ -71,14 +86,41 @@ func outboundText(lb *model.LoadBalancer) string {
 	}
 	var rules []string
 	for _, r := range lb.Outbound {
-		pool := diagnose.ParseArmID(r.PoolID).Name
-		members := 0
+		pool, members := diagnose.ParseArmID(r.PoolID).Name, 0
 		for _, b := range lb.Pools {
 			if strings.EqualFold(b.ID, r.PoolID) {
-				members = len(b.IPConfigs) + len(b.Addrs)
+				pool, members = b.Name, len(b.IPConfigs)+len(b.Addrs)
 			}
 		}
-		rules = append(rules, fmt.Sprintf("%s for pool %s (%d members, %d frontends)", r.Name, pool, members, len(r.FrontendIDs)))
+		rules = append(rules, fmt.Sprintf("%s for %s of pool %s (%d members) by %s", r.Name, protocolText(r.Protocol), pool, members, frontendsText(lb, r.FrontendIDs)))
 	}
 	return fmt.Sprintf("load balancer %s: outbound rules %s", lb.Name, strings.Join(rules, "; "))
+}
+
+func protocolText(protocol string) string {
+	if protocol == "" || strings.EqualFold(protocol, "all") {
+		return "all protocols"
+	}
+	return strings.ToUpper(protocol) + " alone"
+}
+
+// frontendsText names frontends, and says of which there is no public address.
+func frontendsText(lb *model.LoadBalancer, ids []string) string {
+	var names []string
+	for _, id := range ids {
+		text := diagnose.ParseArmID(id).Name + ", which is not there"
+		for _, f := range lb.Frontends {
+			if strings.EqualFold(f.ID, id) {
+				text = f.Name
+				if f.PublicIPID == "" && f.PrefixID == "" {
+					text += " without a public address"
+				}
+			}
+		}
+		names = append(names, text)
+	}
+	if len(names) == 0 {
+		return "no frontend"
+	}
+	return "frontend " + strings.Join(names, ", ")
 }

@@ -1,0 +1,40 @@
+package rules
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// TestWhichHost: where one address of several is dead, it is the one that is named.
+func TestWhichHost(t *testing.T) {
+	at := func(a string, result model.Reason) model.Observation {
+		o := model.Observation{Vantage: model.VantagePod, Address: netip.MustParseAddrPort(a + ":80"), Result: result}
+		if result != model.OK {
+			o.Failed = "tcp"
+		}
+		return o
+	}
+	for _, test := range []struct {
+		want string
+		host string
+		obs  []model.Observation
+	}{
+		{"multi.test", "multi.test", []model.Observation{at("192.0.2.1", model.TimedOut)}},
+		{"multi.test", "multi.test", []model.Observation{at("192.0.2.1", model.TimedOut), at("192.0.2.2", model.Refused)}},
+		{"192.0.2.1, one of the 2 addresses of multi.test,", "multi.test", []model.Observation{at("192.0.2.1", model.TimedOut), at("192.0.2.2", model.OK)}},
+		{"192.0.2.1, one of the 3 addresses of multi.test,", "multi.test", []model.Observation{at("192.0.2.2", model.OK), at("192.0.2.1", model.TimedOut), at("192.0.2.3", model.Refused)}},
+		{"192.0.2.1", "192.0.2.1", []model.Observation{at("192.0.2.1", model.TimedOut), at("192.0.2.1", model.OK)}},
+	} {
+		c := &model.Case{Observations: test.obs, Question: model.Question{To: model.Endpoint{Kind: "host", Host: test.host, Raw: test.host}}}
+		c.Question.From = model.Endpoint{Kind: "pod", Namespace: "shop", Name: "web-0"}
+		got := ""
+		look := diagnose.Rule{ID: "x", Hop: model.HopEndpoint, Run: func(p *diagnose.Pass) { got = whichHost(p, p.Seen()) }}
+		diagnose.RunWith(c, []diagnose.Rule{look}, func(model.Flow) model.Path { return model.Path{} })
+		if got != test.want {
+			t.Errorf("%v: %q, not %q", test.obs, got, test.want)
+		}
+	}
+}
