@@ -262,7 +262,7 @@ func follow(ctx context.Context, out io.Writer, h home.Home, quick bool) error {
 					fmt.Fprintf(out, "%6.1fs  %s\n", p.Ended, p.Name)
 				}
 			}
-			if time.Since(spoke) > 8*time.Second {
+			if time.Since(spoke) > 2*time.Second {
 				spoke = time.Now()
 				fmt.Fprintf(out, "%6.1fs  … %s\n", time.Since(start).Seconds(), strings.Join(pending(s), ", "))
 			}
