@@ -131,7 +131,7 @@ func (c *collector) connect(ctx context.Context) bool {
 	}
 	err = firstToken(ctx, c.o, cred, cloud)
 	if status := unavailable(err); status != "" {
-		c.gap(model.Gap{What: "Azure", Reason: "no token: " + host(cloud.Authority) + " answers " + status + " to everyone; try again later"})
+		c.gap(model.Gap{What: "Azure", Reason: "no token: " + host(cloud.Authority) + " " + status + "; that says nothing about the credential: try again later"})
 		return false
 	}
 	if err != nil {

@@ -84,20 +84,32 @@ func firstToken(ctx context.Context, o Options, cred azcore.TokenCredential, c C
 	case <-ctx.Done():
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("timed out after %s", o.CallTimeout)
+		return &lateError{o.CallTimeout}
 	}
 	return ctx.Err()
 }
 
-// unavailable is the status with which the token service failed by itself, which
-// says nothing about the credential; "" for any other error.
+// lateError is a token service that did not answer.
+type lateError struct{ after time.Duration }
+
+func (e *lateError) Error() string { return fmt.Sprintf("timed out after %s", e.after) }
+
+// unavailable is how the token service failed by itself, which says nothing
+// about the credential; "" for any other error.
 func unavailable(err error) string {
-	var failed *azidentity.AuthenticationFailedError
-	if errors.As(err, &failed) && failed.RawResponse != nil && failed.RawResponse.StatusCode >= 500 {
-		code := failed.RawResponse.StatusCode
-		return fmt.Sprintf("%d %s", code, http.StatusText(code))
+	var late *lateError
+	if errors.As(err, &late) {
+		return "gave no answer within " + late.after.String()
 	}
-	return ""
+	var failed *azidentity.AuthenticationFailedError
+	if !errors.As(err, &failed) || failed.RawResponse == nil {
+		return ""
+	}
+	code := failed.RawResponse.StatusCode
+	if code < 500 && code != http.StatusTooManyRequests {
+		return ""
+	}
+	return fmt.Sprintf("answers %d %s", code, http.StatusText(code))
 }
 
 // refusal is why a token was not given, in one line: the authority's own words
