@@ -28,11 +28,10 @@ const (
 // somebody still sends.
 const alive = 10 * time.Second
 
-// Bits of an entry's status (enum ip_conntrack_status, linux/netfilter/nf_conntrack_common.h).
-const (
-	ctAssured = 1 << 2
-	ctDNAT    = 1 << 5
-)
+// ctAssured is set in an entry's status once packets went both ways for two
+// seconds (enum ip_conntrack_status, linux/netfilter/nf_conntrack_common.h). The
+// bit for a new destination is not asked for: IPVS translates without it.
+const ctAssured = 1 << 2
 
 // The kernel's defaults of the two timeouts (net/netfilter/nf_conntrack_proto_udp.c).
 const (
@@ -87,7 +86,7 @@ type counting struct {
 
 func (c *counting) add(m []byte) {
 	e, ok := parseEntry(m)
-	if !ok || e.protocol != unix.IPPROTO_UDP || e.status&ctDNAT == 0 || e.asked == e.leads {
+	if !ok || e.protocol != unix.IPPROTO_UDP || e.asked == e.leads {
 		return
 	}
 	key := [2]netip.AddrPort{e.asked, e.leads}

@@ -48,12 +48,12 @@ func TestTranslated(t *testing.T) {
 	c := counting{plain: 30 * time.Second, stream: 120 * time.Second, seen: map[[2]netip.AddrPort]*model.TranslatedFlows{}}
 	const vip, dead = "10.0.0.10:53", "10.244.1.9:5353"
 	for _, m := range [][]byte{
-		message(17, "10.244.0.5:4000", vip, dead, ctDNAT, 28),            // sent two seconds ago, never answered
-		message(17, "10.244.0.5:4001", vip, dead, ctDNAT|ctAssured, 118), // sent two seconds ago, was answered once
-		message(17, "10.244.0.6:4000", vip, dead, ctDNAT|ctAssured, 28),  // has been still for 92 seconds
-		message(17, "10.244.0.6:4000", vip, "10.0.0.10:53", 0, 28),       // is not translated
-		message(6, "10.244.0.6:4000", "10.0.0.10:53", dead, ctDNAT, 28),  // TCP
-		message(17, "[fd00::5]:4000", "[fd00::a]:53", "[fd00:1::9]:53", ctDNAT, 0),
+		message(17, "10.244.0.5:4000", vip, dead, 0, 28),           // sent two seconds ago, never answered
+		message(17, "10.244.0.5:4001", vip, dead, ctAssured, 118),  // sent two seconds ago, was answered once
+		message(17, "10.244.0.6:4000", vip, dead, ctAssured, 28),   // has been still for 92 seconds
+		message(17, "10.244.0.6:4000", vip, "10.0.0.10:53", 0, 28), // is not translated
+		message(6, "10.244.0.6:4000", "10.0.0.10:53", dead, 0, 28), // TCP
+		message(17, "[fd00::5]:4000", "[fd00::a]:53", "[fd00:1::9]:53", 0, 0),
 		nil,
 		{2, 0, 0, 0, 9},
 	} {
@@ -100,7 +100,7 @@ func TestParseIPVS(t *testing.T) {
 }
 
 func FuzzConntrack(f *testing.F) {
-	f.Add(message(17, "10.244.0.5:4000", "10.0.0.10:53", "10.244.1.9:5353", ctDNAT, 28))
+	f.Add(message(17, "10.244.0.5:4000", "10.0.0.10:53", "10.244.1.9:5353", 0, 28))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if e, ok := parseEntry(data); ok && (!e.from.IsValid() || !e.asked.IsValid() || !e.leads.IsValid()) {
 			t.Errorf("%+v", e)

@@ -95,7 +95,7 @@ func reportLost(p *diagnose.Pass, w diagnose.Way, svc *model.Service, lost model
 		Title:   fmt.Sprintf("A UDP socket of %s is still sent to %s, which is no endpoint of %s", p.Pod().Ref(), lost.Leads, ref),
 		Summary: "The node's kernel remembers where the socket was sent first, and each packet renews that. A new socket is sent to an endpoint that there is.",
 		Evidence: []diagnose.Evidence{
-			node(fmt.Sprintf("node %s: %d entries of UDP %s still lead to %s, which is no endpoint; %d of them carried a packet within the last 10 seconds", p.Node(), lost.Count, lost.To, lost.Leads, lost.Alive), at, ref),
+			node(fmt.Sprintf("node %s: UDP to %s still leads to %s, which is no endpoint, in %d of its connection table's entries; %d of them carried a packet within the last 10 seconds", p.Node(), lost.To, lost.Leads, lost.Count, lost.Alive), at, ref),
 		},
 		Fix: []diagnose.Command{
 			{Text: "Delete the entries: the next packet goes to an endpoint", Line: deleteEntries(p.Node(), lost), Verify: again(p) + " --via app"},
