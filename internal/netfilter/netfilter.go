@@ -206,6 +206,11 @@ func exactKey(key []Range) (string, bool) {
 	return b.String(), true
 }
 
+// Translates says whether there is a chain that may translate sources.
+func (rs *RuleSet) Translates() bool {
+	return slices.ContainsFunc(rs.bases(HookPostrouting, false), func(b base) bool { return b.chain.Type == "nat" })
+}
+
 // Merge joins what was read of one machine. Where nft lists iptables' own tables,
 // those that iptables-save gave are used: nft does not know their matches.
 func Merge(sets ...*RuleSet) *RuleSet {

@@ -124,6 +124,7 @@ func (c *call) expr(f fork, r *Rule, e *Expr) (matched []fork, missed []state) {
 		return []fork{f}, nil
 	case ExprNoTrack:
 		f.p.State = "untracked"
+		f.state = f.note("%s", Decision{c.table, c.chain.Name, r})
 		return []fork{f}, nil
 	}
 	return []fork{f}, nil

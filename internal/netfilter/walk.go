@@ -3,6 +3,7 @@ package netfilter
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -136,12 +137,54 @@ type walker struct {
 	steps     int
 	untracked bool // before conntrack
 	v6        bool
+	undo      *undo
+}
+
+// undo takes a connection's translations back in an answer: its destination in
+// prerouting, its source in postrouting or, for the machine itself, in input
+// (nf_nat_ipv4_pre_routing, nf_nat_ipv4_out and nf_nat_ipv4_local_in in nf_nat_proto.c).
+type undo struct{ src, dst netip.AddrPort }
+
+// The priorities at which the kernel translates (enum nf_ip_hook_priorities).
+const (
+	natDestination = -100
+	natSource      = 100
+)
+
+// take takes a translation back where a hook has come to a priority.
+func (u *undo) take(states []state, hook string, priority int) {
+	if u == nil {
+		return
+	}
+	for i := range states {
+		p := &states[i].p
+		switch {
+		case hook == HookPrerouting && priority > natDestination && u.dst.IsValid():
+			p.Dst, p.DstPort = u.dst.Addr(), u.dst.Port()
+		case (hook == HookPostrouting || hook == HookInput) && priority > natSource && u.src.IsValid():
+			p.Src, p.SrcPort = u.src.Addr(), u.src.Port()
+		}
+	}
+}
+
+// Answer walks the first answer to a packet, which was made as made and left as
+// left (an outcome's packet), and comes in by the interface in.
+func (rs *RuleSet) Answer(made, left Packet, in string, m Machine) Result {
+	p := Packet{
+		Protocol: left.Protocol, Src: left.Dst, SrcPort: left.DstPort, Dst: left.Src, DstPort: left.SrcPort, In: in,
+		State: "established", Reply: true, DNAT: left.DNAT, SNAT: left.SNAT, OrigDst: made.Dst, OrigDstPort: made.DstPort, CTMark: left.CTMark, ctMarkLost: left.ctMarkLost,
+	}
+	u := &undo{src: netip.AddrPortFrom(made.Dst, made.DstPort), dst: netip.AddrPortFrom(made.Src, made.SrcPort)}
+	if left.State == "untracked" {
+		p.State, u = "invalid", nil // no connection is known that it would answer
+	}
+	return rs.bothOrders(func(rs *RuleSet) Result { return rs.incoming(p, m, u) })
 }
 
 // Incoming walks a packet that comes in by an interface: prerouting, then input
 // or forward and postrouting, as Machine.Route says.
 func (rs *RuleSet) Incoming(p Packet, m Machine) Result {
-	return rs.bothOrders(func(rs *RuleSet) Result { return rs.incoming(p, m) })
+	return rs.bothOrders(func(rs *RuleSet) Result { return rs.incoming(p, m, nil) })
 }
 
 // bothOrders walks with chains of one priority in both orders.
@@ -181,8 +224,9 @@ func (r Result) like(other Result) bool {
 	return true
 }
 
-func (rs *RuleSet) incoming(p Packet, m Machine) Result {
+func (rs *RuleSet) incoming(p Packet, m Machine, u *undo) Result {
 	w := rs.walker(&p, m)
+	w.undo = u
 	p.leaving, p.arrived = false, true
 	states := w.hook([]state{{p: p, chance: 1}}, HookIngress)
 	states = w.hook(states, HookPrerouting)
@@ -271,10 +315,12 @@ func (w *walker) hook(states []state, hook string) []state {
 		if len(states) == 0 {
 			return nil
 		}
+		w.undo.take(states, hook, b.chain.Priority)
 		w.untracked = (hook == HookPrerouting || hook == HookOutput || hook == HookIngress) && b.chain.Priority < connectionTracking
 		states = w.base(states, b, hook)
 	}
 	w.untracked = false
+	w.undo.take(states, hook, math.MaxInt)
 	return states
 }
 

@@ -162,6 +162,10 @@ func (t *tracer) masquerade(svc *backends, to *backend) {
 		t.add(s)
 		return
 	}
+	if t.translatedByNode(&s, net) {
+		t.add(s)
+		return
+	}
 	keep, ref, why := x.keeps(net, dst)
 	s.Verdict, s.Decided = model.Pass, ref
 	s.Trail = append([]string{"pod network: " + string(net)}, x.masq.errs...)

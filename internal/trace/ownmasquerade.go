@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
@@ -87,4 +88,78 @@ func (t *tracer) walkedSource() (netip.Addr, string) {
 		}
 	}
 	return src, rule
+}
+
+// translatedByNode is the source address by the rules of the sender's node, where
+// they say something else than what the agent is told: a rule of somebody's own
+// translates otherwise, or nothing translates at all.
+func (t *tracer) translatedByNode(s *model.Step, net podNet) bool {
+	x, dst, f := t.x, t.flow.Dst, t.x.filters[t.nodeRef().Name()]
+	keep, _, _ := x.keeps(net, dst)
+	src, rule := t.walkedSource()
+	own := src == t.flow.Src
+	if _, missing := x.masqUnread(); missing || !src.IsValid() || x.podByIP[dst] != nil || own && keep || !own && !keep && t.ownAddress(f, src) {
+		return false // it is so, or not known
+	}
+	if own && !f.rules.Translates() || !own && t.org.node == nil {
+		return false // no table of translations was read, or not what the node is
+	}
+	s.Verdict, s.Decided, s.Filter = model.Pass, t.nodeRef(), t.lastRule()
+	s.Out = t.flow
+	s.Out.Src = src
+	switch {
+	case own:
+		why := "no rule of the node translates it, although the agent is told to"
+		if line := t.untracked(); line != "" {
+			why = "a rule keeps it from being tracked, and so from being translated: " + line
+		}
+		s.Reason = fmt.Sprintf("it leaves as %s, the pod's own address: %s", src, why)
+		if x.nodeByIP[dst] == nil {
+			t.bare = &bareSource{t.nodeRef(), why}
+		}
+	case t.ownAddress(f, src):
+		s.Reason = fmt.Sprintf("it leaves as %s, an address of the node: %s", src, rule)
+	default:
+		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("it leaves as %s, which the node does not have, so no answer comes to it: %s", src, rule)
+	}
+	return true
+}
+
+// ownAddress says whether the sender's node has an address.
+func (t *tracer) ownAddress(f *nodeFilter, a netip.Addr) bool {
+	return f.holds(a) || t.org.node != nil && slices.Contains(t.org.node.InternalIPs, a)
+}
+
+// outcome is the one thing that becomes of the packet in the rules of the sender's node.
+func (t *tracer) outcome() *netfilter.Outcome {
+	r := t.outWalk()
+	if r == nil {
+		return nil
+	}
+	for _, o := range t.towards(*r).Outcomes {
+		if o.Verdict == netfilter.Accept {
+			return &o
+		}
+	}
+	return nil
+}
+
+// lastRule is the rule that decided last, or nil.
+func (t *tracer) lastRule() *model.FilterRule {
+	if o := t.outcome(); o != nil && o.Decided.Rule != nil {
+		return filterRule(*o)
+	}
+	return nil
+}
+
+// untracked is the rule that keeps the packet's connection from being tracked, or "".
+func (t *tracer) untracked() string {
+	if o := t.outcome(); o != nil && o.Packet.State == "untracked" {
+		for _, line := range o.Trail {
+			if l := strings.ToLower(line); strings.Contains(l, "notrack") {
+				return line
+			}
+		}
+	}
+	return ""
 }

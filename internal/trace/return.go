@@ -235,7 +235,22 @@ func (t *tracer) backIntoNode() {
 	} else if far := t.orig.Dst; far.IsValid() {
 		t.reversePath(&s, facts, dev, t.flow.Dst)
 	}
+	if s.Verdict == model.Pass {
+		t.answerRules(&s, dev)
+	}
 	t.back(s)
+}
+
+// answerRules judges the packet filter of the sender's node for the answer.
+func (t *tracer) answerRules(s *model.Step, dev string) {
+	f, o := t.x.filters[t.nodeRef().Name()], t.outcome()
+	if f == nil || o == nil || !o.Packet.Src.IsValid() || !o.Packet.Dst.IsValid() {
+		return
+	}
+	t.judge(s, f, f.rules.Answer(packetOf(t.orig), o.Packet, dev, f.machine(t.org.node)))
+	if s.Filter != nil {
+		s.Reason = "answers: " + s.Reason
+	}
 }
 
 // reversePath is rp_filter: strict, a packet is dropped unless the node would

@@ -68,6 +68,7 @@ func All() []diagnose.Rule {
 		nodeFirewallDrops,
 		nodeFirewallRejects,
 		nodePortClosed,
+		nodeTranslation,
 		noproxyMissing,
 		nothingListens,
 		nsgDenies,

@@ -31,6 +31,9 @@ Mend it by narrowing nonMasqueradeCIDRs in the ConfigMap; the agent reads it aga
 			if step == nil || step.Hop != model.HopMasquerade && step.Decided.Kind() != "configmap" {
 				continue
 			}
+			if byNode(w) != nil {
+				continue // node-translation says which rule
+			}
 			if step.Decided.Kind() != "configmap" {
 				p.ReportAt(w, step, diagnose.Finding{
 					Title:   fmt.Sprintf("The pod's own address leaves the node towards %s", step.In.Dst),

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -19,13 +20,20 @@ func filtered(p *diagnose.Pass, v model.Verdict, f func(diagnose.Way, *model.Ste
 		})
 	}
 	for _, w := range p.Ways() {
-		for i := range w.Path.Steps {
-			s := &w.Path.Steps[i]
+		for _, s := range slices.Concat(pointers(w.Path.Steps), pointers(w.Path.Return)) {
 			if s.Filter != nil && s.Verdict == model.Unknown && (s.Filter.With != "") == (v == model.Reject) {
 				f(w, s)
 			}
 		}
 	}
+}
+
+func pointers(steps []model.Step) []*model.Step {
+	out := make([]*model.Step, len(steps))
+	for i := range steps {
+		out[i] = &steps[i]
+	}
+	return out
 }
 
 // filterFinding is a finding about the rule that decided at a step.
