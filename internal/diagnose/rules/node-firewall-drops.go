@@ -24,11 +24,16 @@ Mend it by taking the rule away, and away from what writes it, or by accepting t
 	Hop:    model.HopNodeKernel,
 	Covers: []string{"nk-forward-policy-drop", "nk-single-node-fault"},
 	Needs:  []string{"nodefacts"},
-	Sees:   diagnose.Unanswered,
+	Sees: func(o *model.Observation) bool {
+		return diagnose.Unanswered(o) || o.Result == model.TimedOut && o.Failed != "dns" // a rule may look at what is said
+	},
 	Run: func(p *diagnose.Pass) {
 		filtered(p, model.Drop, func(w diagnose.Way, s *model.Step) {
 			f := filterFinding(p, s, "drops")
 			f.Evidence = append(f.Evidence, outerEvidence(p, s)...)
+			if s.Verdict == model.Unknown && s.At.Name() == p.Node() && p.Elsewhere(model.VantageNode) == diagnose.Works && p.Elsewhere(model.VantageOtherNode) == diagnose.Works {
+				f.Confidence = diagnose.Likely // it is lost inside this node, and this is what is there
+			}
 			p.ReportAt(w, s, f)
 		})
 	},
