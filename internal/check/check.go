@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/podpath/podpath/internal/cni"
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/trace"
@@ -225,9 +226,12 @@ func (p *Pass) report() *Report {
 func summary(w *model.World) Summary {
 	s := Summary{Version: w.Kube.Version, Nodes: len(w.Kube.Nodes), Entered: len(w.Nodes), Pods: len(w.Kube.Pods), Services: len(w.Kube.Services)}
 	s.Policies = len(w.Kube.Policies) + len(w.Kube.AdminPolicies) + len(w.Kube.CalicoPolicies) + len(w.Kube.CiliumPolicies)
+	if n := cni.Detect(w); n.Kind != cni.Unknown {
+		s.Network = n.Text()
+	}
 	if c := w.Azure.Cluster; c != nil {
 		s.Name, s.Location = c.Name, c.Location
-		s.Network = strings.TrimSpace(c.NetworkPlugin+" "+c.PluginMode) + ", " + cmp.Or(c.OutboundType, "loadBalancer")
+		s.Network = strings.TrimPrefix(s.Network+", "+cmp.Or(c.OutboundType, "loadBalancer"), ", ")
 	}
 	return s
 }

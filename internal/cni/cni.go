@@ -96,6 +96,14 @@ func (n Network) Name() string {
 	return cmp.Or(n.Kind.traits().name, "a network plugin that is not known")
 }
 
+// Text is the network in a few words: "Flannel (vxlan, UDP 8472)".
+func (n Network) Text() string {
+	if !n.Mode.Wrapped() {
+		return n.Name()
+	}
+	return n.Name() + " (" + n.Carrier() + ")"
+}
+
 // Carrier says how packets travel between nodes, for people: "vxlan, UDP 8472".
 func (n Network) Carrier() string {
 	switch {

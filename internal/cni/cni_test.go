@@ -264,3 +264,18 @@ func FuzzConfiguration(f *testing.F) {
 		}
 	})
 }
+
+// TestMatrix: every plugin has its row, and those that wrap packets the port that firewalls must let pass.
+func TestMatrix(t *testing.T) {
+	page := Explain()
+	for _, want := range []string{"\nkubenet                      routed ", "\nFlannel                      vxlan, wireguard, host-gw         8472, 51820 ", "\nCilium                       vxlan, geneve, wireguard, routed  8472, 6081, 51871 "} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in:\n%s", want, page)
+		}
+	}
+	for _, k := range order {
+		if known[k].services == "" || known[k].policies == "" {
+			t.Errorf("%s: who translates Services, or who carries policies out, is not said", k)
+		}
+	}
+}

@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage", "internal/check", "internal/cni", "internal/watch"},
 	"internal/manifest":      {"internal/model", "internal/policy"},
 	"internal/reach":         {"internal/model", "internal/policy", "internal/trace", "internal/reach"},
-	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/corefile", "internal/diagnose"},
+	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/cni", "internal/corefile", "internal/diagnose"},
 	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace", "internal/check", "internal/watch"},
 	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace", "internal/manifest", "internal/policy", "internal/reach", "internal/check", "internal/cni", "internal/watch", "internal/probe"},
 	"internal/layers":        {},
