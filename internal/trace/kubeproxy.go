@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -171,7 +172,7 @@ func proxyMode(rs *netfilter.RuleSet) string {
 }
 
 // proxyModeOf is how kube-proxy works on a node: by its rules where they were
-// read, else as the cluster's document says, else by AKS's and kube-proxy's own
+// read, else as its ConfigMap or the cluster's document says, else by AKS's and kube-proxy's own
 // default.
 func (x *Index) proxyModeOf(node string) string {
 	if facts := x.w.Nodes[node]; facts != nil && hasIPVS(facts) {
@@ -182,8 +183,14 @@ func (x *Index) proxyModeOf(node string) string {
 			return mode
 		}
 	}
+	if m := proxyConfigMode.FindStringSubmatch(x.w.Kube.ConfigMaps["configmap/kube-system/kube-proxy"]["config.conf"]); m != nil {
+		return m[1]
+	}
 	if c := x.az.Cluster; c != nil && c.ProxyMode != "" {
 		return strings.ToLower(c.ProxyMode)
 	}
 	return "iptables"
 }
+
+// proxyConfigMode is the mode in KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1).
+var proxyConfigMode = regexp.MustCompile(`(?m)^mode:[ \t]*"?(iptables|ipvs|nftables)"?[ \t]*$`)
