@@ -2,6 +2,8 @@ package examine
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/podpath/podpath/internal/collect/kube"
@@ -40,6 +42,29 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	c.Happened = events
 	if gap != nil {
 		c.World.Gaps = append(c.World.Gaps, *gap)
+	}
+	left(after, c, o)
+}
+
+// left takes out what was seen at endpoints that left the Service during the
+// series: that they no longer answer is how it should be.
+func left(ctx context.Context, c *model.Case, o Options) {
+	then := endpoints(c)
+	if len(then) == 0 {
+		return
+	}
+	later := &model.Case{Question: c.Question}
+	if _, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, CallTimeout: afterLimit}, &later.Question, &later.World); err != nil {
+		return
+	}
+	now := endpoints(later)
+	for _, b := range then {
+		if slices.ContainsFunc(now, func(n vantage.Backend) bool { return n.Addr == b.Addr }) {
+			continue
+		}
+		c.Observations = slices.DeleteFunc(c.Observations, func(ob model.Observation) bool { return ob.Purpose == probe.PurposeEndpoint && ob.Address == b.Addr })
+		c.Tries = slices.DeleteFunc(c.Tries, func(t model.Try) bool { return t.Purpose == probe.PurposeEndpoint && t.Address == b.Addr })
+		c.Notes = append(c.Notes, fmt.Sprintf("endpoint %s left the Service while it was watched; what was seen there does not count", b.Addr))
 	}
 }
 

@@ -45,7 +45,7 @@ func (p *printer) slice(s *watch.Summary, l *watch.Slice) {
 	if !p.o.Wide && !(l.Kind == "from" || l.Kind != "destination" && alike > 1) {
 		return
 	}
-	name := fmt.Sprintf("%-11s %-22s ", l.Kind, clip(model.Printable(l.Name), 22))
+	name := fmt.Sprintf("%-8s %-18s ", l.Kind, clip(model.Printable(l.Name), 18))
 	text := p.spark(l.Spark) + "  " + Share(l.Rate)
 	if l.Took.Max > 0 && (p.o.Wide || l.Rate.Count == 0) {
 		text += p.paint("dim", p.glyph(" · ", " | ")) + fmt.Sprintf("p50 %s, p99 %s", dur(l.Took.P50), dur(l.Took.P99))
@@ -116,10 +116,13 @@ func Facts(s *watch.Summary) []string {
 		add("where it lives cannot be told: too few failures, or nothing to compare with")
 	}
 	for _, c := range s.Changes {
-		add("at %s UTC the share of failures went from %s to %s", c.At.UTC().Format("15:04:05"), percent(c.Before), percent(c.After))
-	}
-	for _, m := range s.Moves {
-		add("that came %s after %s (%s)", dur(m.After), clip(m.What, 160), m.Ref)
+		line := fmt.Sprintf("at %s UTC the share of failures went from %s to %s", c.At.UTC().Format("15:04:05"), percent(c.Before), percent(c.After))
+		for _, m := range s.Moves {
+			if m.Change.Equal(c.At) {
+				line += fmt.Sprintf("; %s after %s (%s)", dur(m.After), clip(m.What, 120), m.Ref)
+			}
+		}
+		add("%s", line)
 	}
 	if s.Period > 0 {
 		add("failures begin every %s", dur(s.Period))

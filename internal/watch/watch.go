@@ -90,7 +90,7 @@ type Coincidence struct {
 const near = 10 * time.Second
 
 // sparks is how many stretches a series is drawn in.
-const sparks = 24
+const sparks = 20
 
 // Lateness is how late a sender may be without its try being left out: a timer
 // of a machine that is not overloaded is late by a few milliseconds.
@@ -132,13 +132,7 @@ func (s *Summary) time(own []model.Try, failed []bool, events []model.Event) {
 	for i, at := range cuts {
 		c := Change{At: own[at].At, Before: share(failed[edges[i]:at]), After: share(failed[at:edges[i+2]])}
 		s.Changes = append(s.Changes, c)
-		for _, e := range events {
-			// The change lies somewhere between two tries.
-			earliest := own[at-1].At
-			if d := c.At.Sub(e.Last); d >= 0 && earliest.Sub(e.Last) <= near {
-				s.Moves = append(s.Moves, Coincidence{Change: c.At, After: d, What: e.Reason + ": " + e.Message, Ref: e.About})
-			}
-		}
+		s.Moves = append(s.Moves, coincident(c.At, own[at-1].At, events, s.Moves)...)
 	}
 	var begins, all []time.Duration
 	for i := range own {
@@ -151,6 +145,25 @@ func (s *Summary) time(own []model.Try, failed []bool, events []model.Event) {
 		s.Period = period(begins, all)
 	}
 }
+
+// coincident are the events that came soonest before a change, which lies
+// somewhere between two tries; each event belongs to the first change after it.
+func coincident(change, before time.Time, events []model.Event, known []Coincidence) []Coincidence {
+	var out []Coincidence
+	for i := len(events) - 1; i >= 0 && len(out) < mostMoves; i-- {
+		e := events[i]
+		c := Coincidence{Change: change, After: max(change.Sub(e.Last), 0), What: e.Reason + ": " + e.Message, Ref: e.About}
+		same := func(k Coincidence) bool { return k.What == c.What && k.Ref == c.Ref }
+		// Kubernetes writes the time of an event in whole seconds, and the sender's clock is another one.
+		if change.Sub(e.Last) > -time.Second && before.Sub(e.Last) <= near && !slices.ContainsFunc(known, same) && !slices.ContainsFunc(out, same) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// mostMoves is how many events are told of one change: one that is caused is followed by others.
+const mostMoves = 3
 
 func question(t *model.Try) bool { return t.Purpose == "" || t.Purpose == "question" }
 
@@ -203,7 +216,8 @@ var dimensions = []struct {
 		return string(t.Vantage), t.From
 	}},
 	{"node", func(t *model.Try) (string, model.Ref) {
-		if t.Node == "" || !question(t) {
+		// Of the pods of a node: the node's own connections go another way through it.
+		if t.Node == "" || !question(t) || t.Vantage == model.VantageNode {
 			return "", ""
 		}
 		return t.Node, model.NewRef("node", t.Node)
@@ -245,8 +259,11 @@ func groups(tries []model.Try) []group {
 				at = len(out) - first
 				out = append(out, group{kind: d.kind, name: name, ref: ref})
 			}
-			g := &out[first+at]
-			g.tries = append(g.tries, tries[i])
+			t := tries[i]
+			if d.kind == "resolver" {
+				t = lookupOf(t)
+			}
+			out[first+at].tries = append(out[first+at].tries, t)
 		}
 		slices.SortFunc(out[first:], func(a, b group) int { return cmp.Compare(a.name, b.name) })
 	}
@@ -270,6 +287,19 @@ func comparable(tries []model.Try, origin model.Vantage) []model.Try {
 		return tries
 	}
 	return pick(tries, func(t *model.Try) bool { return met[t.Vantage] })
+}
+
+// lookupOf is a try as far as its resolver has to do with it.
+func lookupOf(t model.Try) model.Try {
+	if t.Failed != "dns" {
+		t.Result, t.Failed = model.OK, ""
+	}
+	t.Phases = slices.DeleteFunc(slices.Clone(t.Phases), func(p model.Phase) bool { return p.Name != "dns" })
+	t.Took = 0
+	for _, p := range t.Phases {
+		t.Took += p.Duration
+	}
+	return t
 }
 
 // slicesOf tells of every place, and of what else the comparable tries have in common.

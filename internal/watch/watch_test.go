@@ -169,6 +169,20 @@ func TestWhere(t *testing.T) {
 	if w := s.Where; w.Kind != "node" || w.Name != "n1" {
 		t.Errorf("one node is told as %+v", w)
 	}
+	// The node's own connections work, and its pods ask another resolver: neither takes anything from that.
+	ask := func(tries []model.Try, server string) []model.Try {
+		return with(tries, func(t *model.Try) { t.Resolver = netip.MustParseAddrPort(server) })
+	}
+	s = Summarise(slices.Concat(ask(of(x), "10.0.0.10:53"), ask(from(x, model.VantagePeer, "n1"), "10.0.0.10:53"), ask(from(o+o, model.VantageOtherNode, "n2"), "10.0.0.10:53"),
+		ask(from(o+o+o, model.VantageNode, "n1"), "168.63.129.16:53")), nil, model.VantagePod, nil)
+	if w := s.Where; w.Kind != "node" || w.Name != "n1" || w.Rate.Of != 42 {
+		t.Errorf("pods of one node are told as %+v", w)
+	}
+	for _, l := range s.Slices {
+		if l.Kind == "resolver" && l.Rate.Count > 0 {
+			t.Errorf("a resolver is blamed for what came after it: %+v", l)
+		}
+	}
 	// Everywhere, and too little to tell.
 	s = Summarise(slices.Concat(of(x), from(x, model.VantagePeer, "n1"), from(x, model.VantageOtherNode, "n2")), nil, model.VantagePod, nil)
 	if w := s.Where; w.Kind != "everywhere" {
