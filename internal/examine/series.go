@@ -11,6 +11,7 @@ import (
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/probe"
 	"github.com/podpath/podpath/internal/vantage"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 // seriesLength is how much longer a question may take that is asked again and again.
@@ -33,6 +34,8 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	}
 	c.Noise = seen.Noise
 	c.Tries = append(firstTries(c, seen.Tries), seen.Tries...)
+	typical(c)
+	own(c)
 	if o.Kube == nil || len(seen.Tries) == 0 {
 		return
 	}
@@ -44,6 +47,28 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 		c.World.Gaps = append(c.World.Gaps, *gap)
 	}
 	left(after, c, o)
+}
+
+// typical takes out failures of other places that fail clearly less often than
+// the question's own does: rules compare places by what was seen there, and one
+// failure of a hundred does not make a place that fails as well.
+func typical(c *model.Case) {
+	origin, rates := diagnose.OriginOf(&c.Question), watch.Failures(c.Tries)
+	c.Observations = slices.DeleteFunc(c.Observations, func(ob model.Observation) bool {
+		return ob.Sample && ob.Vantage != origin && (ob.Purpose == "" || ob.Purpose == probe.PurposeQuestion) && rates[ob.Vantage].High < rates[origin].Low
+	})
+}
+
+// own says what the series itself takes: towards one destination each connection
+// holds a source port for a while, where sources are translated.
+func own(c *model.Case) {
+	most := 0
+	for _, r := range watch.Failures(c.Tries) {
+		most = max(most, r.Of)
+	}
+	if outside(c.Question.To) && most > 0 {
+		c.Notes = append(c.Notes, fmt.Sprintf("watching itself opened up to %d connections from each place; each takes a source port towards that destination, also for a while after it closed: with few ports, watch at a lower --rate", most))
+	}
 }
 
 // left takes out what was seen at endpoints that left the Service during the

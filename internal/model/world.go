@@ -345,6 +345,7 @@ type NodeFacts struct {
 
 	Translated []TranslatedFlows `json:"translated,omitempty"` // UDP in its connection table that was sent on; nil: not read
 	IPVS       []VirtualServer   `json:"ipvs,omitempty"`       // kube-proxy's in ipvs mode; nil: none, or not read
+	Held       []HeldFlows       `json:"held,omitempty"`       // TCP in its connection table, the most first; nil: not read
 }
 
 // FilterDump is the output of one tool that lists the packet filter's rules.

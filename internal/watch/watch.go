@@ -188,6 +188,21 @@ func outcomes(tries []model.Try) []bool {
 	return out
 }
 
+// Failures is how often tries of the question fail from each place.
+func Failures(tries []model.Try) map[model.Vantage]Rate {
+	by := map[model.Vantage][]model.Try{}
+	for i := range tries {
+		if t := &tries[i]; question(t) && t.Idle == 0 && t.Result != model.ProbeFailed && t.Lag <= Lateness {
+			by[t.Vantage] = append(by[t.Vantage], *t)
+		}
+	}
+	out := map[model.Vantage]Rate{}
+	for v, list := range by {
+		out[v] = rateOf(list)
+	}
+	return out
+}
+
 func rateOf(tries []model.Try) Rate {
 	return wilson(count(outcomes(tries)), len(tries), 0.95)
 }

@@ -48,6 +48,7 @@ func (r *reader) translated() {
 		plain:  r.timeout("net.netfilter.nf_conntrack_udp_timeout", udpTimeout),
 		stream: r.timeout("net.netfilter.nf_conntrack_udp_timeout_stream", udpTimeoutStream),
 		seen:   map[[2]netip.AddrPort]*model.TranslatedFlows{},
+		held:   map[heldKey]*model.HeldFlows{},
 	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
@@ -66,6 +67,7 @@ func (r *reader) translated() {
 		r.gap("connection table of the node (where its UDP entries lead)", errors.New("more than "+strconv.Itoa(maxTranslated)+" kinds of entries: the others were not kept"), "")
 	}
 	r.facts.Translated = c.list()
+	r.facts.Held = c.holders()
 }
 
 // timeout is a sysctl in seconds.
@@ -82,10 +84,60 @@ type counting struct {
 	seen          map[[2]netip.AddrPort]*model.TranslatedFlows
 	froms         int
 	over          bool
+	held          map[heldKey]*model.HeldFlows
+}
+
+type heldKey struct {
+	from netip.Addr
+	to   netip.AddrPort
+}
+
+// Bounds of what is counted and kept of TCP: those who hold most matter.
+const (
+	maxHeldKinds = 65536
+	maxHeld      = 512
+)
+
+// States of a TCP entry in which the connection is over or ending (enum
+// tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h: FIN_WAIT 4 to CLOSE 8).
+const (
+	tcpFinWait = 4
+	tcpClose   = 8
+)
+
+// hold counts a TCP entry by who opened it and where it leads.
+func (c *counting) hold(e *entry) {
+	key := heldKey{e.from, e.leads}
+	h := c.held[key]
+	if h == nil {
+		if len(c.held) >= maxHeldKinds {
+			return // a node with so many kinds has no single one that matters
+		}
+		h = &model.HeldFlows{From: e.from, To: e.leads}
+		c.held[key] = h
+	}
+	h.Count++
+	if e.state >= tcpFinWait && e.state <= tcpClose {
+		h.Over++
+	}
+}
+
+func (c *counting) holders() []model.HeldFlows {
+	out := []model.HeldFlows{}
+	for _, h := range c.held {
+		out = append(out, *h)
+	}
+	slices.SortFunc(out, func(a, b model.HeldFlows) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), a.From.Compare(b.From), a.To.Compare(b.To))
+	})
+	return out[:min(len(out), maxHeld)]
 }
 
 func (c *counting) add(m []byte) {
 	e, ok := parseEntry(m)
+	if ok && e.protocol == unix.IPPROTO_TCP && c.held != nil {
+		c.hold(&e)
+	}
 	if !ok || e.protocol != unix.IPPROTO_UDP || e.asked == e.leads {
 		return
 	}
@@ -134,6 +186,7 @@ type entry struct {
 	asked, leads netip.AddrPort
 	status       uint32
 	left         time.Duration // until it is forgotten; 0: not said
+	state        uint8         // of TCP
 }
 
 // parseEntry reads one message: an nfgenmsg and the attributes of
@@ -150,6 +203,8 @@ func parseEntry(m []byte) (entry, bool) {
 			e.protocol, e.from, e.asked = t.protocol, t.src.Addr(), t.dst
 		case kind == nl.CTA_TUPLE_REPLY:
 			e.leads = parseTuple(data).src
+		case kind == nl.CTA_PROTOINFO:
+			e.state = tcpState(data)
 		case kind == nl.CTA_STATUS && len(data) == 4:
 			e.status = binary.BigEndian.Uint32(data)
 		case kind == nl.CTA_TIMEOUT && len(data) == 4:
@@ -157,6 +212,18 @@ func parseEntry(m []byte) (entry, bool) {
 		}
 	})
 	return e, e.from.IsValid() && e.asked.IsValid() && e.leads.IsValid()
+}
+
+// tcpState is the state in an entry's protocol information; 0 where there is none.
+func tcpState(data []byte) (state uint8) {
+	attributes(data, func(kind uint16, data []byte) {
+		attributes(data, func(inner uint16, data []byte) {
+			if kind == nl.CTA_PROTOINFO_TCP && inner == nl.CTA_PROTOINFO_TCP_STATE && len(data) == 1 {
+				state = data[0]
+			}
+		})
+	})
+	return state
 }
 
 type tuple struct {

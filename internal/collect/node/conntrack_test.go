@@ -72,6 +72,38 @@ func TestTranslated(t *testing.T) {
 	}
 }
 
+func TestHeld(t *testing.T) {
+	c := counting{seen: map[[2]netip.AddrPort]*model.TranslatedFlows{}, held: map[heldKey]*model.HeldFlows{}}
+	state := func(n byte) []byte {
+		return attribute(nl.CTA_PROTOINFO|1<<15, attribute(nl.CTA_PROTOINFO_TCP|1<<15, attribute(nl.CTA_PROTOINFO_TCP_STATE, []byte{n})))
+	}
+	const far = "203.0.113.10:443"
+	for _, m := range [][]byte{
+		slices.Concat(message(6, "10.244.0.5:4000", far, far, 0, 28), state(3)),
+		slices.Concat(message(6, "10.244.0.5:4001", far, far, 0, 28), state(7)), // TIME_WAIT
+		message(6, "10.244.0.5:4002", far, far, 0, 28),
+		slices.Concat(message(6, "10.244.0.6:4000", "10.0.0.9:80", far, ctDNAT, 28), state(3)), // by a Service: where it leads counts
+		message(17, "10.244.0.6:4000", far, far, 0, 28),
+	} {
+		c.add(m)
+	}
+	want := []model.HeldFlows{
+		{From: netip.MustParseAddr("10.244.0.5"), To: netip.MustParseAddrPort(far), Count: 3, Over: 1},
+		{From: netip.MustParseAddr("10.244.0.6"), To: netip.MustParseAddrPort(far), Count: 1},
+	}
+	if got := c.holders(); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	for i := range 600 {
+		for range i + 2 {
+			c.hold(&entry{from: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), leads: netip.MustParseAddrPort(far)})
+		}
+	}
+	if got := c.holders(); len(got) != maxHeld || got[0].Count != 601 {
+		t.Errorf("%d are kept, the first with %d", len(got), got[0].Count)
+	}
+}
+
 const ipvs = `IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port Forward Weight ActiveConn InActConn

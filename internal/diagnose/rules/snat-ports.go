@@ -3,6 +3,8 @@ package rules
 import (
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -63,9 +65,48 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 			f.Confidence = diagnose.Possible
 			f.Gaps = append(f.Gaps, p.Gaps([]string{"probe:node"})...)
 		}
-		f.Fix = portsFix(p, rule)
+		holders(p, &f)
+		f.Fix = slices.Concat(f.Fix, portsFix(p, rule))
 		p.Report(f)
 	},
+}
+
+// holders names who takes the ports: the node's connection table has every
+// connection to the destination that its pods opened, also those that are over and
+// whose port the load balancer has not given free yet.
+func holders(p *diagnose.Pass, f *diagnose.Finding) {
+	at := p.Seen().Address
+	held, ok := p.Case.World.HeldTo(at, p.Node())
+	if !ok {
+		f.Gaps = append(f.Gaps, p.Gaps([]string{"nodefacts"})...)
+		return
+	}
+	total, over := 0, 0
+	for _, h := range held {
+		total, over = total+h.Count, over+h.Over
+	}
+	for i, h := range held {
+		if i == 3 || h.Count < max(10, total/20) {
+			break
+		}
+		text := fmt.Sprintf("%s holds %d of the %d connections of node %s to %s", h.Ref, h.Count, total, p.Node(), at)
+		if h.Over > 0 {
+			text += fmt.Sprintf(", of which %d are over and keep their port for a while", h.Over)
+		}
+		f.Evidence = append(f.Evidence, diagnose.Evidence{Text: text, Refs: []model.Ref{h.Ref, p.Endpoint()}, Source: "node"})
+		if i == 0 && h.Ref.Kind() == "pod" {
+			f.Fix = append(f.Fix, holderFix(&h, at, over, total))
+		}
+	}
+}
+
+// holderFix is what helps at once: the one who holds most uses its connections again, or lets go of them.
+func holderFix(h *model.Holder, at netip.AddrPort, over, total int) diagnose.Command {
+	text := fmt.Sprintf("Let %s keep a few connections to %s and use them again instead of %d", h.Ref, at, h.Count)
+	if over > total/2 {
+		text = fmt.Sprintf("Let %s use its connections to %s again (keep-alive, a pool): most of them are over, and each new one takes another port", h.Ref, at)
+	}
+	return diagnose.Command{Text: text + "; at once: start it anew", Line: diagnose.KubectlFor(h.Ref, "delete")}
 }
 
 // thisNodeOnly says that what fails is this node's way to this destination:

@@ -1,0 +1,56 @@
+package model
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// HeldFlows are the TCP connections of a node's connection table from one address
+// to one address and port, as the packet leaves for it. Each takes a source port
+// wherever its source is translated, until the table that translates forgets it.
+type HeldFlows struct {
+	From  netip.Addr     `json:"from"`
+	To    netip.AddrPort `json:"to"`
+	Count int            `json:"count"`
+	Over  int            `json:"over,omitempty"` // of them, closed or closing: they hold their port all the same
+}
+
+// HeldTo are the connections that nodes hold to a destination, by the pod or node
+// that opened them, the most first. ok: the table of at least one node was read.
+func (w *World) HeldTo(to netip.AddrPort, node string) (held []Holder, ok bool) {
+	facts := w.Nodes[node]
+	if facts == nil || facts.Held == nil {
+		return nil, false
+	}
+	for _, h := range facts.Held {
+		if h.To == to {
+			held = append(held, Holder{Ref: w.ownerOf(h.From, node), HeldFlows: h})
+		}
+	}
+	slices.SortStableFunc(held, func(a, b Holder) int { return cmp.Compare(b.Count, a.Count) })
+	return held, true
+}
+
+// Holder is who holds connections.
+type Holder struct {
+	Ref Ref
+	HeldFlows
+}
+
+// ownerOf is the pod that has an address, or the node itself; host/ADDRESS when neither was read.
+func (w *World) ownerOf(addr netip.Addr, node string) Ref {
+	if n := w.Kube.Nodes[node]; n != nil && slices.Contains(n.InternalIPs, addr) {
+		return NewRef("node", node)
+	}
+	best := Ref("")
+	for ref, p := range w.Kube.Pods {
+		if p != nil && !p.HostNetwork && p.Phase != "Succeeded" && p.Phase != "Failed" && slices.Contains(p.IPs, addr) && (best == "" || ref < best) {
+			best = ref
+		}
+	}
+	if best == "" {
+		return NewRef("host", addr.String())
+	}
+	return best
+}
