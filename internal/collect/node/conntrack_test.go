@@ -82,7 +82,7 @@ func TestHeld(t *testing.T) {
 		slices.Concat(message(6, "10.244.0.5:4000", far, far, 0, 28), state(3)),
 		slices.Concat(message(6, "10.244.0.5:4001", far, far, 0, 28), state(7)), // TIME_WAIT
 		message(6, "10.244.0.5:4002", far, far, 0, 28),
-		slices.Concat(message(6, "10.244.0.6:4000", "10.0.0.9:80", far, ctDNAT, 28), state(3)), // by a Service: where it leads counts
+		slices.Concat(message(6, "10.244.0.6:4000", "10.0.0.9:80", far, 0, 28), state(3)), // by a Service: where it leads counts
 		message(17, "10.244.0.6:4000", far, far, 0, 28),
 	} {
 		c.add(m)
