@@ -330,8 +330,8 @@ func (t *tracer) arrivalDevice(facts *model.NodeFacts, n *model.Node) string {
 }
 
 // overlayBack judges the answer's outer packet: it is no answer to the first one
-// but a connection of its own, to the same port the other way, and so the
-// security groups are asked again.
+// but a connection of its own, to the same port the other way, and so security
+// groups and routes are asked again.
 func (t *tracer) overlayBack() {
 	w := t.tunnel
 	if w == nil || t.org.node == nil || w.net.Port == 0 {
@@ -341,6 +341,7 @@ func (t *tracer) overlayBack() {
 		Protocol: "udp", Src: sameFamily(w.far.InternalIPs, netip.Addr{}), Dst: sameFamily(t.org.node.InternalIPs, netip.Addr{}), DstPort: w.net.Port,
 	}
 	t.groupsBack(t.x.nodeAttachment(w.far), false, outer)
+	t.outerRouteBack(t.x.nodeAttachment(w.far), outer)
 	t.groupsBack(t.x.nodeAttachment(t.org.node), true, outer)
 }
 
@@ -362,5 +363,49 @@ func (t *tracer) groupsBack(a attachment, inbound bool, outer model.Flow) {
 		}
 		s.In, s.Out, s.Outer = outer, model.Flow{}, true
 		t.path.Return = append(t.path.Return, s)
+	}
+}
+
+// outerRouteBack judges the route of the answer's outer packet.
+func (t *tracer) outerRouteBack(a attachment, outer model.Flow) {
+	r := t.x.routingOf(a.subnet)
+	if r == nil || t.path.Broken() != nil {
+		return
+	}
+	c := r.choose(t.x, outer)
+	if c.route == nil {
+		return
+	}
+	s := model.Step{
+		Hop: model.HopRoute, At: t.x.subnetRef(a.subnet), Title: "routes of subnet " + a.subnet.Name + ", the way back of the outer packets",
+		Decided: c.route.Ref, Reason: c.route.text(), Gaps: c.gaps, In: outer, Outer: true,
+	}
+	switch s.Verdict = model.Pass; {
+	case !c.sure:
+		s.Verdict, s.Reason = model.Unknown, fmt.Sprintf("probably %s, but %s", c.route.text(), c.why)
+	case c.route.Type == nextNone, c.route.Type == nextInternet && privateAddr(outer.Dst), c.route.Type == nextVNet && t.x.nowhereInVNet(a.subnet, outer.Dst):
+		s.Verdict, s.Reason = model.Drop, "answers of the overlay are lost: "+c.route.text()
+	case c.route.Type == nextAppliance:
+		t.outerByAppliance(&s, c.route, a, outer)
+	}
+	if s.Verdict != model.Pass {
+		t.path.Return = append(t.path.Return, s)
+	}
+}
+
+// outerByAppliance judges an outer packet that its subnet's routes send to an appliance.
+func (t *tracer) outerByAppliance(s *model.Step, e *EffectiveRoute, a attachment, outer model.Flow) {
+	x := t.x
+	n, f := x.nodeByIP[e.NextHop], x.fwByIP[e.NextHop]
+	in, _ := x.inVNetSpace(e.NextHop, a.subnet)
+	switch {
+	case n != nil && n == x.nodeByIP[outer.Dst]: // straight to the node that was meant
+	case f != nil:
+		d := x.Firewall(e.NextHop, outer)
+		s.Verdict, s.Decided, s.Reason, s.Gaps = d.Verdict, d.Decided, "answers of the overlay go through firewall "+f.doc.Name+": "+d.Reason, d.Gaps
+	case in == no:
+		s.Verdict, s.Reason = model.Drop, fmt.Sprintf("answers of the overlay are lost: %s, an address that nobody holds", e.text())
+	default:
+		s.Verdict, s.Reason = model.Unknown, "answers of the overlay go through an appliance: "+e.text()
 	}
 }
