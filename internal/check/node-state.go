@@ -159,7 +159,7 @@ func (p *Pass) lostEntries(f *model.NodeFacts) {
 		for _, l := range p.World.Kube.Lost(f, s) {
 			p.Report(Finding{
 				Severity: Broken, Hop: model.HopKubeProxy, Subject: at, Confidence: diagnose.Likely,
-				Title:    fmt.Sprintf("Node %s still sends UDP for %s to %s, which is no endpoint of it", f.Node, serviceRef(s), l.Leads),
+				Title:    fmt.Sprintf("Node %s still sends UDP for Service %s/%s to %s, which is no endpoint of it", f.Node, s.Namespace, s.Name, l.Leads),
 				Summary:  "Sockets that were open before the endpoint went away stay with it while they are used; new ones are right.",
 				Evidence: nodeEvidence(f, fmt.Sprintf("UDP to %s leads to %s in %d of its connection table's entries; %d of them carried a packet within the last 10 seconds", l.To, l.Leads, l.Count, l.Alive)),
 				Fix:      []diagnose.Command{{Text: "podpath explain conntrack-stale: delete the entries on the node, or restart the clients"}},

@@ -18,13 +18,14 @@ var policyLocksOutDNS = Check{
 	ID: "policy-locks-out-dns",
 	Doc: `A policy keeps pods from asking the cluster's DNS
 
-Egress policies that select the pods allow neither UDP to CoreDNS's pods on their port (or a policy of kube-system refuses it there).
+Egress policies that select the pods allow neither UDP to CoreDNS's pods on their port (or a policy of kube-system refuses it there). On nodes of a pool with AKS LocalDNS, pods ask 169.254.10.11
+instead, which is no pod: a selector of CoreDNS's pods does not let through to it.
 Every lookup of these pods waits until its time-out, so every connection that they open by a name fails.
 
 Look-alikes: a workload that is meant to open no connection at all needs no names; where everything is denied to some workloads of a
 namespace only, this is listed as worth a look. The same for pods that may reach nothing but addresses.
 
-Mend it by allowing UDP and TCP 53 to the pods of kube-system with k8s-app=kube-dns.
+Mend it by allowing UDP and TCP 53 to the pods of kube-system with k8s-app=kube-dns, and with LocalDNS to 169.254.10.11/32.
 `,
 	Group: Policies, Hop: model.HopPolicy, Needs: []string{"pod", "namespace", "networkpolicy", "service"},
 	Source: "https://kubernetes.io/docs/concepts/services-networking/network-policies/#default-deny-all-egress-traffic",
@@ -95,10 +96,15 @@ func (p *Pass) nameServers() []server {
 	return out
 }
 
-// asks is what policies do to a pod's queries: what they do to those to the
+// asks is what policies do to a pod's queries: to those to the address on its node,
+// where its pool has LocalDNS (a selector of the DNS pods does not let through to
+// it); else what they do to those to the
 // server that they let it reach best.
 func (p *Pass) asks(pod *model.Pod, servers []server) policy.Decision {
 	x := p.index().Policies()
+	if a := p.World.NodeDNS(pod.Node); a.IsValid() {
+		return x.Egress(pod, model.Flow{Protocol: "udp", From: pod.Ref(), Src: pod.IPs[0], Dst: a, DstPort: 53})
+	}
 	var worst policy.Decision
 	for _, s := range servers {
 		f := model.Flow{Protocol: "udp", From: pod.Ref(), Src: pod.IPs[0], To: s.pod.Ref(), Dst: s.addr.Addr(), DstPort: s.addr.Port()}
@@ -132,6 +138,10 @@ func (p *Pass) lockedOut(ref model.Ref, l *lockout) Finding {
 			Verify: "podpath why " + diagnose.Quote(l.pods[0].Namespace+"/"+l.pods[0].Name) + " kube-system/svc/kube-dns --protocol udp",
 		}},
 		Gaps: l.decision.Gaps,
+	}
+	if a := p.World.NodeDNS(l.pods[0].Node); a.IsValid() {
+		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("their node's pool has LocalDNS, so they ask %s, which no selector of pods holds", a), l.pods[0].Ref()))
+		f.Fix[0].Text = fmt.Sprintf("Allow egress to UDP and TCP 53 of %s/32 (an ipBlock), and of the pods with k8s-app=kube-dns", a)
 	}
 	if !p.wantsNames(l) {
 		f.Confidence = diagnose.Possible

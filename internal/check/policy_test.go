@@ -29,6 +29,14 @@ func toPods(labels model.Labels, port string) model.PolicyRule {
 	return r
 }
 
+// localDNS switches LocalDNS on in the pool of every node.
+func localDNS(w *model.World) {
+	for _, n := range w.Kube.Nodes {
+		n.Labels = model.Labels{"agentpool": "pool1"}
+	}
+	w.Azure.Cluster.AgentPools = []model.AgentPool{{Name: "pool1", LocalDNS: true}}
+}
+
 func TestPolicyLocksOutDNS(t *testing.T) {
 	all := func(rules ...model.PolicyRule) *model.NetworkPolicy {
 		return &model.NetworkPolicy{Name: "deny", Egress: true, EgressRules: rules}
@@ -48,6 +56,14 @@ func TestPolicyLocksOutDNS(t *testing.T) {
 		example{"another port of DNS is", with(all(toPods(model.Labels{"app": "dns"}, "9153"))), []string{found}},
 		example{"one of its pods is", with(all(model.PolicyRule{Peers: []model.PolicyPeer{{IPBlock: prefixes("10.50.2.0/24")[0]}}})), nil},
 		example{"the other of its pods is", with(all(model.PolicyRule{Peers: []model.PolicyPeer{{IPBlock: prefixes("10.50.1.0/24")[0]}}})), nil},
+		example{"DNS is allowed, and the pool has LocalDNS", func(w *model.World) {
+			with(all(toPods(model.Labels{"app": "dns"}, "53")))(w)
+			localDNS(w)
+		}, []string{found}},
+		example{"LocalDNS is allowed", func(w *model.World) {
+			with(all(model.PolicyRule{Peers: []model.PolicyPeer{{IPBlock: prefixes("169.254.10.11/32")[0]}}}))(w)
+			localDNS(w)
+		}, nil},
 		example{"ingress only", with(&model.NetworkPolicy{Name: "deny", Ingress: true}), nil},
 		example{"another policy allows it", with(all(), &model.NetworkPolicy{Name: "dns", Egress: true, EgressRules: []model.PolicyRule{toPods(model.Labels{"app": "dns"}, "53")}}), nil},
 		example{"the pods ask others", func(w *model.World) {

@@ -121,6 +121,7 @@ type AgentPool struct {
 	PublicIP     bool   `json:"publicIP,omitempty"` // enableNodePublicIP
 	State        string `json:"state,omitempty"`    // provisioningState
 	Power        string `json:"power,omitempty"`
+	LocalDNS     bool   `json:"localDNS,omitempty"` // localDNSProfile.state is Enabled
 }
 
 // VNet is a virtual network.

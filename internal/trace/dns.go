@@ -126,6 +126,9 @@ func (x *Index) resolverOf(pod *model.Pod, from model.Ref) (model.Resolver, []mo
 		r.From = "dnsPolicy " + policy + ", which here means the node's resolver: " + r.From
 	default:
 		r = model.Resolver{Servers: x.clusterDNS(), Ndots: 5, From: "dnsPolicy " + policy}
+		if a := x.w.NodeDNS(pod.Node); a.IsValid() {
+			r.Servers, r.From = []netip.Addr{a}, r.From+", and LocalDNS on the node's pool"
+		}
 		for _, s := range []string{pod.Namespace + ".svc.", "svc.", ""} {
 			r.Search = append(r.Search, s+DefaultClusterDomain)
 		}

@@ -231,3 +231,18 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestLocalDNS: what a pool says of LocalDNS is its state, not what was asked for.
+func TestLocalDNS(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"localDNSProfile":{"mode":"Required","state":"Enabled"}}`:   true,
+		`{"localDNSProfile":{"mode":"Preferred","state":"Disabled"}}`: false,
+		`{"localDNSProfile":{"mode":"Required"}}`:                     false,
+		`{}`: false,
+	} {
+		v, err := parse([]byte(text))
+		if err != nil || decodePool(v, v).LocalDNS != want {
+			t.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+}

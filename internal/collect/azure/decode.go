@@ -97,6 +97,7 @@ func decodePool(x, p value) model.AgentPool {
 		OSDiskType: p.get("osDiskType").str(), OSDiskSizeGB: p.get("osDiskSizeGB").num(),
 		MaxSurge: p.get("upgradeSettings", "maxSurge").str(), PublicIP: p.get("enableNodePublicIP").is(),
 		State: p.get("provisioningState").str(), Power: p.get("powerState", "code").str(),
+		LocalDNS: strings.EqualFold(p.get("localDNSProfile", "state").str(), "Enabled"),
 	}
 }
 
