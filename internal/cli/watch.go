@@ -29,6 +29,7 @@ const maxTries = 7200
 type watching struct {
 	length time.Duration
 	rate   float64
+	every  time.Duration
 	count  int
 	jitter float64
 	idle   []time.Duration
@@ -39,6 +40,7 @@ func (w *watching) register(c *cobra.Command) {
 	fl := c.Flags()
 	fl.DurationVar(&w.length, "for", time.Minute, "how long to watch")
 	fl.Float64Var(&w.rate, "rate", 2, "tries a second, from each place and to each endpoint")
+	fl.DurationVar(&w.every, "every", 0, "the same as a pause between tries, instead of --rate (1s)")
 	fl.IntVar(&w.count, "count", 0, "stop after so many tries (default: when --for is over)")
 	fl.Float64Var(&w.jitter, "jitter", 0.5, "share of the pace by which a try is moved at random, so that nothing keeps pace with it")
 	fl.DurationSliceVar(&w.idle, "idle", nil, "also keep connections, silent for each of these gaps (30s,4m), and see which survive")
@@ -47,11 +49,17 @@ func (w *watching) register(c *cobra.Command) {
 
 // series refuses what cannot be meant, before anything is contacted.
 func (w *watching) series() (*probe.Series, error) {
+	if w.every < 0 {
+		return nil, fmt.Errorf("--every %s is less than nothing", w.every)
+	}
+	if w.every > 0 {
+		w.rate = 1 / w.every.Seconds()
+	}
 	switch {
 	case w.length <= 0 || w.length > probe.MaxSeries:
 		return nil, fmt.Errorf("--for %s: give a duration up to %s", w.length, probe.MaxSeries)
 	case !(w.rate > 0 && w.rate <= 20):
-		return nil, fmt.Errorf("--rate %g: give up to 20 tries a second; more would be a load test", w.rate)
+		return nil, fmt.Errorf("--rate %g: give up to 20 tries a second (--every 50ms); more would be a load test", w.rate)
 	case w.count == 0 && w.rate*w.length.Seconds() > maxTries || w.count > maxTries:
 		return nil, fmt.Errorf("that is more than %d tries from each place: watch for less long, at a lower --rate, or with --count", maxTries)
 	case w.count < 0:

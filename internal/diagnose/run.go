@@ -284,7 +284,9 @@ func (r *Result) measured() {
 	case watch.Persistent, watch.Intermittent:
 		r.Persistence, r.Works = string(r.Watched.Class), "false"
 	default:
-		r.Persistence = "unknown"
+		if r.Persistence != "intermittent" { // answers that vary are more than too few tries
+			r.Persistence = "unknown"
+		}
 	}
 }
 

@@ -138,7 +138,11 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 		return nil, err
 	}
 	pl := place{model.VantagePod, ref, live.Spec.NodeName, w.via}
-	obs, err := s.runPlan(ctx, c, s.req.Plan.For(model.VantagePod, s.req.Facts), s.hedge(ctx))
+	first := s.req.Plan.For(model.VantagePod, s.req.Facts)
+	if s.req.Again {
+		first.Targets = nil
+	}
+	obs, err := s.runPlan(ctx, c, first, s.hedge(ctx))
 	if err != nil && s.gone(ctx, live) {
 		err = errPodGone
 	}

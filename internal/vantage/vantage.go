@@ -82,6 +82,7 @@ type Request struct {
 	Env map[string]string // this machine's variables, for proxies on the way from here
 
 	Series *probe.Series                   // repeat the question from every place; nil: once
+	Again  bool                            // the question has been asked once already: only the series is wanted
 	OnLine func(model.Vantage, probe.Line) // told what a series tells, as it comes, one line at a time; may be nil
 }
 
