@@ -377,7 +377,7 @@ func (e *Engine) explain(f *found) (by, reason string) {
 			x = e.x.Ingress(end, flow)
 		}
 		if x.Verdict == model.Drop { // whatever the other end says
-			return decided(&x, d), x.Reason
+			return decided(&x, d), x.Reason + f.second()
 		}
 		if x.Verdict == model.Unknown && worst == model.Pass {
 			worst, bys, reasons = model.Unknown, nil, nil
@@ -389,7 +389,18 @@ func (e *Engine) explain(f *found) (by, reason string) {
 	if len(bys) == 0 {
 		return "no policy applies", "neither end is a pod with an address of its own: policies do not apply"
 	}
-	return strings.Join(slices.Compact(bys), "; "), strings.Join(slices.Compact(reasons), "; ")
+	return strings.Join(slices.Compact(bys), "; "), strings.Join(slices.Compact(reasons), "; ") + f.second()
+}
+
+// second says which addresses a pair is about where those are not the first ones
+// of its pods: policies may allow over IPv6 what they deny over IPv4.
+func (f *found) second() string {
+	for _, p := range []Party{f.from, f.to.party} {
+		if p.Pod != nil && len(p.Pod.IPs) > 1 && p.Addr != p.Pod.IPs[0] {
+			return fmt.Sprintf(" (from %s to %s)", f.from.Addr, f.to.party.Addr)
+		}
+	}
+	return ""
 }
 
 // decided names a decision's rule: "networkpolicy/shop/web egress rule 1".

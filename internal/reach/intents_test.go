@@ -2,9 +2,11 @@ package reach_test
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/policy"
 	"github.com/podpath/podpath/internal/reach"
 	"github.com/podpath/podpath/internal/reach/reachtest"
@@ -80,5 +82,26 @@ func TestAnswerGivesBack(t *testing.T) {
 		if err != nil || !strings.Contains(string(data), want) || !strings.Contains(string(data), `"protocol":"TCP"`) {
 			t.Errorf("%s, %v: %s not in it", data, err, want)
 		}
+	}
+}
+
+// TestSecondAddress: an answer that holds between second addresses alone says so.
+func TestSecondAddress(t *testing.T) {
+	p := &model.NetworkPolicy{Name: "p", PodSelector: *app("db"), IngressRules: []model.PolicyRule{{Peers: []model.PolicyPeer{{IPBlock: netip.MustParsePrefix("::/0")}}}}}
+	w := small(p)
+	for i, name := range []string{"web", "db"} {
+		pod := w.Kube.Pods[model.NewRef("pod", "a", name)]
+		pod.IPs = append(pod.IPs, netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(i + 1)}))
+	}
+	list, err := reach.ParseIntents([]byte("- {from: a/web, to: a/db, port: 80, expect: deny}\n- {from: b/tool, to: a/db, port: 80, expect: deny}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := reach.New(policy.BuildAs(w, policy.Upstream), reach.Prefixes(list)).AskAll(list, "").Intents
+	if got[0].Actual != "allow" || !strings.Contains(got[0].Reason, "(from fd00::1 to fd00::2)") {
+		t.Errorf("%+v", got[0])
+	}
+	if got[1].Actual != "deny" || strings.Contains(got[1].Reason, "(from") {
+		t.Errorf("%+v", got[1])
 	}
 }
