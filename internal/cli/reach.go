@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,20 @@ func (f *reachFlags) world(ctx context.Context, s Streams) (*model.World, []stri
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, nil, tooLate(f.opts)
 	}
+	if err == nil && len(w.Kube.Pods) == 0 && !w.Read["pod"] {
+		err = noPods(w)
+	}
 	return w, nil, err
+}
+
+// noPods is the end where no pod could be read: of nothing nothing can be said.
+func noPods(w *model.World) error {
+	for _, g := range w.Gaps {
+		if g.What == "pods" {
+			return fmt.Errorf("the cluster's pods could not be read (%s): %s", g.Reason, cmp.Or(g.Permission, "try again"))
+		}
+	}
+	return errors.New("the cluster's pods could not be read")
 }
 
 func (f *reachFlags) namespace() string {

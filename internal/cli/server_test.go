@@ -34,12 +34,15 @@ const pod = `"metadata":{"namespace":"shop","name":"web-0","labels":{"app":"web"
 	"status":{"phase":"Running","podIP":"10.244.0.9","podIPs":[{"ip":"10.244.0.9"}],"containerStatuses":[{"name":"web","ready":true,"state":{"running":{}}}]}`
 
 // live starts an API server for a script and writes the kubeconfig live.yaml for it, and
-// silent.yaml for one that takes every request and answers none. It refuses everything but reading.
+// silent.yaml for one that takes every request and answers none, locked.yaml for
+// one that forbids everything. It refuses everything but reading.
 func live(e *testscript.Env) error {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		doc, ok := documents[r.URL.Path]
 		switch {
+		case strings.HasPrefix(r.URL.Path, "/locked/"):
+			refuse(w, http.StatusForbidden, "Forbidden")
 		case strings.HasPrefix(r.URL.Path, "/silent/"):
 			<-r.Context().Done() // until the asker gives up
 		case r.Method != http.MethodGet:
@@ -57,8 +60,10 @@ func live(e *testscript.Env) error {
 		return []byte(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
 		"clusters": [{"name": "c", "cluster": {"server": "` + server + `"}}], "users": [{"name": "u", "user": {"token": "t"}}]}`)
 	}
-	if err := os.WriteFile(filepath.Join(e.WorkDir, "silent.yaml"), config(s.URL+"/silent"), 0o600); err != nil {
-		return err
+	for _, name := range []string{"silent", "locked"} {
+		if err := os.WriteFile(filepath.Join(e.WorkDir, name+".yaml"), config(s.URL+"/"+name), 0o600); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(filepath.Join(e.WorkDir, "live.yaml"), config(s.URL), 0o600)
 }

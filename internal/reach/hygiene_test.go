@@ -161,3 +161,22 @@ func TestPairsRandom(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingReadIsNotNothing: where a kind could not be read, nothing found says nothing.
+func TestNothingReadIsNotNothing(t *testing.T) {
+	for kind, says := range map[string]string{"": "", "service": "not known: not every service could be read", "networkpolicy": "not known: not every networkpolicy could be read"} {
+		w := small()
+		delete(w.Read, kind)
+		var out strings.Builder
+		if err := reach.Write(&out, "", reach.New(policy.Build(w), nil).Summary(false), false); err != nil {
+			t.Fatal(err)
+		}
+		text := out.String()
+		if !strings.Contains(text, says) || (kind == "") == strings.Contains(text, "not known: not every") {
+			t.Errorf("without %q:\n%s", kind, text)
+		}
+		if kind == "service" && strings.Contains(text, "no Service of type") {
+			t.Errorf("Services were not read:\n%s", text)
+		}
+	}
+}

@@ -23,6 +23,17 @@ type Summary struct {
 	Connections []Connection `json:"connections"` // between pods
 
 	lists bool
+	read  map[string]bool // the kinds that are whole
+}
+
+// none is what is said where nothing was found: that there is nothing, if all was read.
+func (s *Summary) none(nothing string, kinds ...string) string {
+	for _, kind := range kinds {
+		if !s.read[kind] {
+			return "  not known: not every " + kind + " could be read\n"
+		}
+	}
+	return "  " + nothing + "\n"
 }
 
 // Exposure is what some pods may open to the internet.
@@ -48,7 +59,7 @@ type Entrance struct {
 
 // Summary sums the World up. With lists it holds all connections as well.
 func (e *Engine) Summary(lists bool) *Summary {
-	s := &Summary{Source: e.Source(), Pairs: e.Pairs(), Findings: e.Hygiene(), lists: lists}
+	s := &Summary{Source: e.Source(), Pairs: e.Pairs(), Findings: e.Hygiene(), lists: lists, read: e.x.World().Read}
 	s.Egress, s.Ingress = e.egress(), e.entrances()
 	s.Connections = []Connection{}
 	if lists {
@@ -306,7 +317,7 @@ func (s *Summary) Text(bool) (before, after string) {
 	fmt.Fprintf(&b, "%d pairs of pods: %d can connect on some port (%d on every port), %d not known\n", p.All, p.Open, p.Wide, p.Unknown)
 	b.WriteString("\nOpen to the internet\n")
 	if len(s.Egress) == 0 {
-		b.WriteString("  nothing\n")
+		b.WriteString(s.none("nothing", "pod"))
 	}
 	for i, x := range s.Egress {
 		if i == shown {
@@ -320,7 +331,7 @@ func (s *Summary) Text(bool) (before, after string) {
 	}
 	b.WriteString("\nOpen from the internet (Services and host ports; a cloud's own firewalls are not asked here)\n")
 	if len(s.Ingress) == 0 {
-		b.WriteString("  nothing: no Service of type LoadBalancer or NodePort, no hostPort\n")
+		b.WriteString(s.none("nothing: no Service of type LoadBalancer or NodePort, no hostPort", "pod", "service"))
 	}
 	for i, x := range s.Ingress {
 		if i == shown {
@@ -331,7 +342,7 @@ func (s *Summary) Text(bool) (before, after string) {
 	}
 	b.WriteString("\nChanges nothing\n")
 	if len(s.Findings) == 0 {
-		b.WriteString("  nothing: every policy and rule makes a difference\n")
+		b.WriteString(s.none("nothing: every policy and rule makes a difference", "pod", "networkpolicy"))
 	}
 	for i, f := range s.Findings {
 		if i == shown {
