@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -244,6 +245,19 @@ func TestNothingCanBeSaid(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(started), err)
 		}
 	})
+}
+
+// TestServersPassword: a kubeconfig's server may hold one, and it goes nowhere.
+func TestServersPassword(t *testing.T) {
+	var w model.World
+	r := newReader(nil, &w, Options{Server: "https://admin:hunter2@api.test:6443/base?token=hunter2"})
+	err := r.fatal("list", pods, "", "", &url.Error{Op: "Get", URL: "x", Err: errors.New("dial https://admin:hunter2@api.test:6443: refused")})
+	if !strings.Contains(err.Error(), "https://api.test:6443/base") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error: %v", err)
+	}
+	if !strings.HasPrefix(w.Kube.Server, "https://api.test:6443/base") || strings.Contains(w.Kube.Server, "hunter2") {
+		t.Errorf("kept: %s", w.Kube.Server)
+	}
 }
 
 func TestUntrustedServer(t *testing.T) {
