@@ -430,7 +430,10 @@ func TestNoteOfTheEphemeralContainer(t *testing.T) {
 			c.waiting[""] = test.waiting // the pod itself has no kind
 		}
 		req := request()
-		req.Via, req.Vantages, req.StartTimeout = ViaEphemeral, req.Vantages[:1], 700*time.Millisecond
+		req.Via, req.Vantages, req.StartTimeout = ViaEphemeral, req.Vantages[:1], time.Minute
+		if test.waiting == "ContainerCreating" { // the one for which the limit is waited for
+			req.StartTimeout = 700 * time.Millisecond
+		}
 		if notes := strings.Join(c.probe(t, t.Context(), req).Notes, "\n"); !strings.Contains(notes, test.says) || strings.Contains(notes, test.not) {
 			t.Errorf("%s: %q", test.name, notes)
 		}
