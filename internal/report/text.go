@@ -158,27 +158,25 @@ func symptom(r *Report) string {
 			list = append(list, o)
 		}
 	}
+	if len(list) == 0 {
+		return ""
+	}
 	telling := slices.IndexFunc(list, func(o *model.Observation) bool { return (o.Result == model.OK) == (r.Works == "true") })
-	if telling > 0 {
-		list = list[telling:]
+	o := list[max(telling, 0)]
+	if o.Result == model.OK {
+		return fmt.Sprintf("%s in %s", answer(o), dur(o.Took))
 	}
-	for _, o := range list {
-		if o.Result == model.OK {
-			return fmt.Sprintf("%s in %s", answer(o), dur(o.Took))
-		}
-		s := string(o.Result)
-		if o.Failed != "" {
-			s += " at " + o.Failed
-		}
-		if o.HTTP != nil && o.Result == model.HTTPStatus {
-			s = answer(o)
-		}
-		if o.Address.IsValid() {
-			s += " with " + o.Address.String()
-		}
-		return s + " after " + dur(o.Took)
+	s := string(o.Result)
+	if o.Failed != "" {
+		s += " at " + o.Failed
 	}
-	return ""
+	if o.HTTP != nil && o.Result == model.HTTPStatus {
+		s = answer(o)
+	}
+	if o.Address.IsValid() {
+		s += " with " + o.Address.String()
+	}
+	return s + " after " + dur(o.Took)
 }
 
 func answer(o *model.Observation) string {
