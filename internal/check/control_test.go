@@ -132,6 +132,12 @@ func TestRetired(t *testing.T) {
 			w.Azure.Cluster.NetworkPolicy = "azure"
 			w.Kube.Nodes["n2"].Labels["kubernetes.io/os"] = "windows"
 		}, []string{"cluster/c1 possible", "cluster/c1 possible"}},
+		example{"kube-proxy in ipvs mode", func(w *model.World) { w.Azure.Cluster.ProxyMode = "IPVS" }, []string{"cluster/c1 possible"}},
+		example{"kube-proxy in ipvs mode, by its own configuration", func(w *model.World) {
+			w.Azure.Cluster = nil
+			w.Kube.ConfigMaps = map[model.Ref]map[string]string{"configmap/kube-system/kube-proxy": {"config.conf": "mode: ipvs\n"}}
+		}, []string{"configmap/kube-system/kube-proxy possible"}},
+		example{"kube-proxy in nftables mode", func(w *model.World) { w.Azure.Cluster.ProxyMode = "NFTABLES" }, nil},
 		example{"a Basic load balancer", func(w *model.World) { w.Azure.LoadBalancers[tracetest.ID("loadBalancers", "kubernetes")].SKU = "Basic" }, []string{"loadbalancer/kubernetes possible"}},
 		example{"ingress-nginx", func(w *model.World) {
 			_, pod := shop(w)

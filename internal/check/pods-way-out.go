@@ -66,8 +66,12 @@ func (p *Pass) podSubnet(pod *model.Pod) *model.Subnet {
 
 // ownSubnet says that a subnet is for pods alone.
 func (p *Pass) ownSubnet(s *model.Subnet) bool {
-	for i := range p.World.Azure.Cluster.AgentPools {
-		if strings.EqualFold(p.World.Azure.Cluster.AgentPools[i].PodSubnetID, s.ID) {
+	c := p.World.Azure.Cluster
+	if c == nil {
+		return false // not known: it may be the nodes' own, which the nodes' way out is told for
+	}
+	for i := range c.AgentPools {
+		if strings.EqualFold(c.AgentPools[i].PodSubnetID, s.ID) {
 			return true
 		}
 	}

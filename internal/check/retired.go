@@ -13,7 +13,7 @@ var retired = Check{
 	ID: "retired",
 	Doc: `The cluster uses something whose support ends
 
-Kubenet, Azure Network Policy Manager, Basic load balancers and ingress-nginx end on dates that are known. Nothing fails of it today;
+Kubenet, Azure Network Policy Manager, Basic load balancers and ingress-nginx end on dates that are known; kube-proxy's ipvs mode is deprecated. Nothing fails of it today;
 afterwards nothing is mended any more, and in the end clusters that still use it cannot be upgraded.
 
 Plan the move before the date: see the page that is named with it.
@@ -40,10 +40,13 @@ type ending struct {
 	instead string
 	docs    string
 	used    func(*Pass) []model.Ref
+	since   string // it is deprecated since this release, and no date is set
 }
 
 func (e *ending) title(now time.Time) string {
 	switch day := e.on.Format("2 January 2006"); {
+	case e.since != "":
+		return fmt.Sprintf("%s is deprecated since %s", e.what, e.since)
 	case now.IsZero():
 		return fmt.Sprintf("Support of %s ends on %s", e.what, day)
 	case now.After(e.on):
@@ -59,24 +62,28 @@ func date(year int, month time.Month, day int) time.Time {
 
 var endings = []ending{
 	{
-		"kubenet", date(2028, time.March, 31), "Move to Azure CNI Overlay: az aks update --network-plugin azure --network-plugin-mode overlay",
-		"https://learn.microsoft.com/azure/aks/configure-kubenet", func(p *Pass) []model.Ref { return ofCluster(p, "kubenet", "") },
+		what: "kubenet", on: date(2028, time.March, 31), instead: "Move to Azure CNI Overlay: az aks update --network-plugin azure --network-plugin-mode overlay",
+		docs: "https://learn.microsoft.com/azure/aks/configure-kubenet", used: func(p *Pass) []model.Ref { return ofCluster(p, "kubenet", "") },
 	},
 	{
-		"Azure Network Policy Manager on Linux", date(2028, time.September, 30), "Move to Azure CNI powered by Cilium",
-		"https://learn.microsoft.com/azure/aks/use-network-policies", func(p *Pass) []model.Ref { return ofCluster(p, "", "azure") },
+		what: "Azure Network Policy Manager on Linux", on: date(2028, time.September, 30), instead: "Move to Azure CNI powered by Cilium",
+		docs: "https://learn.microsoft.com/azure/aks/use-network-policies", used: func(p *Pass) []model.Ref { return ofCluster(p, "", "azure") },
 	},
 	{
-		"Azure Network Policy Manager on Windows", date(2026, time.September, 30), "Move to Calico, or to network security groups, for Windows nodes",
-		"https://learn.microsoft.com/azure/aks/use-network-policies", windowsNPM,
+		what: "Azure Network Policy Manager on Windows", on: date(2026, time.September, 30), instead: "Move to Calico, or to network security groups, for Windows nodes",
+		docs: "https://learn.microsoft.com/azure/aks/use-network-policies", used: windowsNPM,
 	},
 	{
-		"Basic load balancers", date(2025, time.September, 30), "Move to a Standard load balancer",
-		"https://learn.microsoft.com/azure/aks/configure-load-balancer-standard", basicBalancers,
+		what: "Basic load balancers", on: date(2025, time.September, 30), instead: "Move to a Standard load balancer",
+		docs: "https://learn.microsoft.com/azure/aks/configure-load-balancer-standard", used: basicBalancers,
 	},
 	{
-		"ingress-nginx", date(2026, time.March, 31), "Move to another Ingress controller, or to the Gateway API",
-		"https://learn.microsoft.com/azure/aks/app-routing", ingressNginx,
+		what: "ingress-nginx", on: date(2026, time.March, 31), instead: "Move to another Ingress controller, or to the Gateway API",
+		docs: "https://learn.microsoft.com/azure/aks/app-routing", used: ingressNginx,
+	},
+	{
+		what: "kube-proxy's ipvs mode", since: "Kubernetes 1.35", instead: "Move kube-proxy to nftables mode (kernels of 5.13 and later), or to iptables",
+		docs: "https://www.kubernetes.dev/resources/keps/5495/", used: ipvsProxies,
 	},
 }
 
@@ -107,6 +114,20 @@ func basicBalancers(p *Pass) []model.Ref {
 		}
 	}
 	return out
+}
+
+// ipvsProxies is what sets kube-proxy's mode, where it is ipvs on some node.
+func ipvsProxies(p *Pass) []model.Ref {
+	for _, n := range values(p.World.Kube.Nodes) {
+		if p.index().ProxyMode(n.Name) != "ipvs" {
+			continue
+		}
+		if refs := ofCluster(p, "", ""); len(refs) > 0 {
+			return refs
+		}
+		return []model.Ref{"configmap/kube-system/kube-proxy"}
+	}
+	return nil
 }
 
 // ingressNginx are the workloads that run the controller of kubernetes/ingress-nginx, by its image.

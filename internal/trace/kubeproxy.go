@@ -171,10 +171,10 @@ func proxyMode(rs *netfilter.RuleSet) string {
 	return mode
 }
 
-// proxyModeOf is how kube-proxy works on a node: by its rules where they were
+// ProxyMode is how kube-proxy works on a node: by its rules where they were
 // read, else as its ConfigMap or the cluster's document says, else by AKS's and kube-proxy's own
 // default.
-func (x *Index) proxyModeOf(node string) string {
+func (x *Index) ProxyMode(node string) string {
 	if facts := x.w.Nodes[node]; facts != nil && hasIPVS(facts) {
 		return "ipvs"
 	}

@@ -300,7 +300,7 @@ func (t *tracer) serviceStep(svc *backends, to *backend) model.Step {
 // that the Service does not have kube-proxy in iptables mode knows nothing: the
 // packet leaves the node with the Service's address, which no network has.
 func (t *tracer) withoutEndpoint(s *model.Step, svc *backends) {
-	switch mode := t.x.proxyModeOf(t.nodeRef().Name()); {
+	switch mode := t.x.ProxyMode(t.nodeRef().Name()); {
 	case svc.lost:
 		s.Verdict = model.Drop
 	case svc.port == nil && mode == "iptables" && !t.x.cilium:
