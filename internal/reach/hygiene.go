@@ -58,7 +58,8 @@ func (e *Engine) Hygiene() []Finding {
 	return out
 }
 
-// profile asks of each rule and policy of a profile whether it makes a difference.
+// profile asks of each rule and policy of a profile whether it makes a difference;
+// where the answer is not known, so is what any of them adds to it.
 func (h *hygiene) profile(p *profile, d int) {
 	for i := range p.policies {
 		of := h.of[p.policies[i].p]
@@ -74,14 +75,14 @@ func (h *hygiene) profile(p *profile, d int) {
 			whole := p.verdict(steps, s, cut)
 			for _, m := range s.matches {
 				id := ruleID{p.policies[steps[m.step].policy].p, d, steps[m.step].rule.Index}
-				if !h.matters[id] && h.without(p, steps, cut, id) != whole {
+				if !h.matters[id] && (whole == model.Unknown || h.without(p, steps, cut, id) != whole) {
 					h.matters[id] = true
 				}
 			}
 			for i := range p.policies {
 				if a := p.policies[i].p; !h.useful[a] {
 					s.skip = int32(i)
-					if p.verdict(steps, s, cut) != whole {
+					if whole == model.Unknown || p.verdict(steps, s, cut) != whole {
 						h.useful[a] = true
 					}
 					s.skip = -1

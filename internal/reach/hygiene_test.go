@@ -180,3 +180,12 @@ func TestNothingReadIsNotNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestHygieneUnknown: of two rules that are not understood, neither is said to be covered by the other.
+func TestHygieneUnknown(t *testing.T) {
+	odd := model.PolicyRule{Peers: []model.PolicyPeer{{Unknown: "a kind of peer of a later version"}}}
+	p := &model.NetworkPolicy{Name: "p", PodSelector: *app("db"), IngressRules: []model.PolicyRule{odd, odd}}
+	if got := reach.New(policy.BuildAs(small(p), policy.Upstream), nil).Hygiene(); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}

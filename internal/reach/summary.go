@@ -342,7 +342,7 @@ func (s *Summary) Text(bool) (before, after string) {
 	}
 	b.WriteString("\nChanges nothing\n")
 	if len(s.Findings) == 0 {
-		b.WriteString(s.none("nothing: every policy and rule makes a difference", "pod", "networkpolicy"))
+		b.WriteString(s.none("nothing: every policy and rule makes a difference, or may", "pod", "networkpolicy"))
 	}
 	for i, f := range s.Findings {
 		if i == shown {
