@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -35,6 +36,31 @@ const (
 	maxSamples  = 16
 	maxMembers  = 8 // the question and endpoints, of a plan
 )
+
+// A series ends when its caller is gone: what a container runs does not end with
+// the stream that started it. The caller sends a line every PulseEvery; after
+// PulseLimit without one, or at the end of the input, nobody listens any more.
+const (
+	PulseEvery = 10 * time.Second
+	PulseLimit = 45 * time.Second
+)
+
+// WhileListened is a context that ends with the caller's pulse on in.
+func WhileListened(ctx context.Context, in io.Reader) context.Context {
+	ctx, gone := context.WithCancel(ctx)
+	late := time.AfterFunc(PulseLimit, gone)
+	go func() {
+		defer gone()
+		buf := make([]byte, 64)
+		for {
+			if _, err := in.Read(buf); err != nil {
+				return
+			}
+			late.Reset(PulseLimit)
+		}
+	}()
+	return ctx
+}
 
 // Line is one piece of what a series tells, as it goes along.
 type Line struct {

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -101,6 +102,34 @@ func TestSeriesEnds(t *testing.T) {
 		})
 		if err := s.run(t.Context()); err != nil || len(tries(*lines)) != maxInFlight || s.left != 100-maxInFlight {
 			t.Errorf("%d tries, %d left out, %v", len(tries(*lines)), s.left, err)
+		}
+	})
+}
+
+// A series ends with its caller: at the end of its input, and when no pulse comes.
+func TestWhileListened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		defer r.Close()
+		ctx := WhileListened(t.Context(), r)
+		for range 20 {
+			time.Sleep(PulseEvery)
+			if _, err := w.Write([]byte("\n")); err != nil || ctx.Err() != nil {
+				t.Fatal("it ends although somebody listens", err)
+			}
+		}
+		time.Sleep(PulseLimit - time.Second)
+		if ctx.Err() != nil {
+			t.Error("it ends too soon")
+		}
+		time.Sleep(2 * time.Second)
+		if ctx.Err() == nil {
+			t.Error("nobody listens, and it goes on")
+		}
+		ctx = WhileListened(t.Context(), strings.NewReader("\n"))
+		synctest.Wait()
+		if ctx.Err() == nil {
+			t.Error("the input is over, and it goes on")
 		}
 	})
 }

@@ -27,6 +27,7 @@ type execCall struct {
 	command                   []string
 	stdin                     []byte
 	stdout, stderr            io.Writer
+	pulse                     bool // keep standard input open, so that the command sees when nobody listens any more
 }
 
 // execFunc runs a command; a test has its own.
@@ -53,10 +54,40 @@ func (s *session) remoteExec(ctx context.Context, c execCall) error {
 		return err
 	}
 	opts := remotecommand.StreamOptions{Stdout: c.stdout, Stderr: c.stderr}
-	if c.stdin != nil {
+	switch {
+	case c.pulse:
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		opts.Stdin = pulsing(ctx, c.stdin)
+	case c.stdin != nil:
 		opts.Stdin = bytes.NewReader(c.stdin)
 	}
 	return abandonable(ctx, func() error { return both.StreamWithContext(ctx, opts) })
+}
+
+// pulsing is an input that goes on after its first bytes: a line now and then for
+// as long as somebody listens. It also keeps a proxy before the API server from
+// taking the stream for an idle one.
+func pulsing(ctx context.Context, begin []byte) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		defer w.Close()
+		tick := time.NewTicker(probe.PulseEvery)
+		defer tick.Stop()
+		for {
+			if _, err := w.Write(append(begin, '\n')); err != nil {
+				return
+			}
+			begin = nil
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	context.AfterFunc(ctx, func() { _ = w.Close() }) // also where nobody reads
+	return r
 }
 
 // abandonable ends with its context. client-go opens the stream without one: an
@@ -127,7 +158,7 @@ func (s *session) verb(ctx context.Context, c container, stdin []byte, begun fun
 		ran := c.starting.runs()
 		stdout, stderr := &limited{max: maxStdout}, &limited{max: maxStderr, first: begun}
 		limit, cancel := context.WithTimeout(ctx, runLimit)
-		err := s.exec(limit, execCall{c.namespace, c.pod, c.name, append([]string{probeBinary}, args()...), stdin, stdout, stderr})
+		err := s.exec(limit, execCall{c.namespace, c.pod, c.name, append([]string{probeBinary}, args()...), stdin, stdout, stderr, false})
 		cancel()
 		if err == nil {
 			return stdout.Bytes(), nil

@@ -32,7 +32,7 @@ func (s *session) ownTools(ctx context.Context, live *corev1.Pod) []model.Observ
 			continue
 		}
 		out := &limited{max: maxStderr, first: s.hedge(ctx)}
-		err := s.exec(ctx, execCall{live.Namespace, live.Name, target.Name, toolCommand(t), nil, out, out})
+		err := s.exec(ctx, execCall{live.Namespace, live.Name, target.Name, toolCommand(t), nil, out, out, false})
 		var exit utilexec.CodeExitError
 		if err != nil && !errors.As(err, &exit) {
 			g := s.explain(what, ref, err, "create pods/exec in namespace "+live.Namespace)

@@ -34,7 +34,7 @@ func (s *session) repeat(ctx context.Context, c container, pl place, plan probe.
 	limit, cancel := context.WithTimeout(ctx, s.seriesLength()+seriesGrace)
 	defer cancel()
 	out, stderr := &lines{each: func(l probe.Line) { s.line(pl, l) }}, &limited{max: maxStderr}
-	err = s.exec(limit, execCall{c.namespace, c.pod, c.name, []string{probeBinary, "watch"}, in, out, stderr})
+	err = s.exec(limit, execCall{c.namespace, c.pod, c.name, []string{probeBinary, "watch"}, in, out, stderr, true})
 	if err != nil && ctx.Err() == nil {
 		s.gap(model.Gap{What: "the rest of the series from " + string(pl.from), Ref: pl.from, Reason: oneLine(execError(err, stderr.String()).Error())})
 	}

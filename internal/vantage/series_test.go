@@ -3,6 +3,8 @@ package vantage
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +19,9 @@ func (c *cluster) series(call execCall) error {
 	var plan probe.Plan
 	if err := json.Unmarshal(call.stdin, &plan); err != nil {
 		return err
+	}
+	if !call.pulse {
+		return errors.New("it would go on after its caller is gone")
 	}
 	var b strings.Builder
 	out := json.NewEncoder(&b)
@@ -112,6 +117,20 @@ func TestSeriesIsCutShort(t *testing.T) {
 	}
 	if n := len(c.left(t)); n != 0 {
 		t.Errorf("%d pods are left", n)
+	}
+}
+
+// The input goes on until its context ends.
+func TestPulsing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := pulsing(ctx, []byte("plan"))
+	buf := make([]byte, 8)
+	if n, err := r.Read(buf); err != nil || string(buf[:n]) != "plan\n" {
+		t.Fatalf("%q, %v", buf[:n], err)
+	}
+	cancel()
+	if rest, err := io.ReadAll(r); err != nil || len(rest) > 1 {
+		t.Errorf("%q, %v", rest, err)
 	}
 }
 

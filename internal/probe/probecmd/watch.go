@@ -14,13 +14,13 @@ import (
 const renewal = 30 * time.Second
 
 // watch runs the series of a plan. The line of each outcome is written at once;
-// when nobody reads any more it ends.
+// when the caller is gone it ends.
 func watch(ctx context.Context, s Streams) error {
 	plan, err := probe.ReadPlan(s.In)
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(probe.WhileListened(ctx, s.In))
 	defer stop()
 	go renew(ctx)
 	fmt.Fprintln(s.Err, "podpath-probe: running")
