@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/watch"
@@ -161,16 +162,19 @@ func limits(s *watch.Summary) []string {
 func idle(i *watch.Idle) string {
 	switch {
 	case i.Ends == 0:
-		return fmt.Sprintf("kept connections survived up to %s of silence", dur(i.Holds))
+		return fmt.Sprintf("kept connections survived up to %s of silence", gap(i.Holds))
 	case i.Mixed:
-		return fmt.Sprintf("of kept connections some ended after %s of silence and others survived longer: that is no time-out", dur(i.Ends))
+		return fmt.Sprintf("of kept connections some ended after %s of silence and others survived longer: that is no time-out", gap(i.Ends))
 	}
 	how := ""
 	if len(i.As) > 0 {
 		how = " (" + string(i.As[0].Result) + ")"
 	}
-	return fmt.Sprintf("a kept connection survives %s of silence and not %s%s: something on the way forgets it in between; keep it alive more often than that", dur(i.Holds), dur(i.Ends), how)
+	return fmt.Sprintf("a kept connection survives %s of silence and not %s%s: something on the way forgets it in between; keep it alive more often than that", gap(i.Holds), gap(i.Ends), how)
 }
+
+// gap is a time of silence, as --idle takes it.
+func gap(d time.Duration) string { return d.Round(100 * time.Millisecond).String() }
 
 // senders is what the probers say of themselves, where it matters.
 func senders(s *watch.Summary) []string {

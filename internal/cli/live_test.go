@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+	"github.com/podpath/podpath/internal/report"
+)
+
+// What comes is shown: in place on a terminal, now and then elsewhere.
+func TestLiveView(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	try := func(addr string, r model.Reason) probe.Line {
+		return probe.Line{Try: &model.Try{At: at, Target: "t", Address: netip.MustParseAddrPort(addr), Result: r}}
+	}
+	for _, tty := range []bool{false, true} {
+		var out bytes.Buffer
+		now := at
+		l := newLiveView(Streams{Err: &out}, "", report.Options{}, false)
+		l.tty, l.width, l.now = tty, 60, func() time.Time { return now }
+		l.say("watching \x1b[31m")
+		for i := range 60 {
+			now = at.Add(time.Duration(i) * 200 * time.Millisecond)
+			l.line(model.VantagePod, try("10.0.0.1:80", model.OK))
+			l.line(model.VantagePeer, try("10.0.0.2:80", model.Refused))
+		}
+		text := out.String()
+		if strings.Contains(text, "\x1b[31m") || !strings.Contains(text, "pod        10.0.0.1:80") || strings.Contains(text, "\x1b[") != tty {
+			t.Errorf("terminal %v: %q", tty, text)
+		}
+		if draws := strings.Count(text, "watching"); tty && draws < 50 || !tty && draws != 1 {
+			t.Errorf("terminal %v: drawn %d times in twelve seconds", tty, draws)
+		}
+		l.stop()
+		before := out.Len()
+		now = now.Add(time.Minute)
+		if l.line(model.VantagePod, try("10.0.0.1:80", model.OK)); out.Len() != before {
+			t.Error("it goes on after its end")
+		}
+	}
+	var lines bytes.Buffer
+	l := newLiveView(Streams{Out: &lines, Err: &bytes.Buffer{}}, "jsonl", report.Options{}, false)
+	l.line(model.VantagePod, try("10.0.0.1:80", model.OK))
+	if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"vantage":"pod"`) || !strings.Contains(got, `"result":"ok"`) {
+		t.Errorf("%q", got)
+	}
+}

@@ -1,0 +1,79 @@
+package report
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
+)
+
+func series(pattern string, change func(*model.Try)) []model.Try {
+	var out []model.Try
+	for i, c := range pattern {
+		t := model.Try{At: time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC), Vantage: model.VantagePod, Target: "t", Result: model.OK, Took: 3 * time.Millisecond}
+		if c == 'F' {
+			t.Result, t.Failed = model.TimedOut, "tcp"
+		}
+		change(&t)
+		out = append(out, t)
+	}
+	return out
+}
+
+func endpoint(addr string) func(*model.Try) {
+	return func(t *model.Try) { t.Purpose, t.Address = "control:endpoint", netip.MustParseAddrPort(addr) }
+}
+
+func TestWatchedText(t *testing.T) {
+	ok, bad := strings.Repeat(".", 20), strings.Repeat("F", 20)
+	same := func(*model.Try) {}
+	idle := func(gap time.Duration, result model.Reason) model.Try {
+		return model.Try{Vantage: model.VantagePod, Idle: gap, Result: result, Failed: "idle"}
+	}
+	event := []model.Event{{Last: time.Date(2026, 1, 2, 3, 4, 18, 0, time.UTC), Reason: "Killing", Message: "\x1b[31mstop", About: "pod/a/b"}}
+	for name, c := range map[string]struct {
+		tries []model.Try
+		want  []string
+		not   []string
+	}{
+		"none":         {series(ok+ok, same), []string{"no failure seen: 0 of 40 (0 %, 0–8.8 %) failed", "40 tries are too few to tell rates under 11 %"}, []string{"where it lives"}},
+		"one endpoint": {slices.Concat(series("..F..F..F..F..F..F..", same), series(ok, endpoint("10.1.0.1:80")), series(bad, endpoint("10.1.0.2:80"))), []string{"intermittent: 6 of 20", "it lives at endpoint 10.1.0.2:80 alone: 20 of 20 failed there, none of 20 elsewhere"}, nil},
+		"since":        {series(ok+bad, same), []string{"persistent", "from 0 % to 100 %; 2.0 s after Killing:", "(pod/a/b)", "20 failures in a row do not exclude that up to 21 % get through"}, []string{"\x1b[31m"}},
+		"over":         {series(bad+ok, same), []string{"recovered", "20 tries worked since; a rate under 21 % would not have shown"}, nil},
+		"too few":      {series(".F..", same), []string{"not decided", "watch longer"}, []string{"no failure seen"}},
+		"late":         {series(ok, func(t *model.Try) { t.Lag = time.Second }), []string{"nothing that counts was sent", "20 tries are left out"}, []string{"no failure seen"}},
+		"idle":         {append(series(ok, same), idle(2*time.Minute, model.OK), idle(4*time.Minute, model.TimedOut)), []string{"survives 2m0s of silence and not 4m0s (timeout)"}, nil},
+		"no time-out":  {append(series(ok, same), idle(time.Minute, model.Reset), idle(4*time.Minute, model.OK)), []string{"that is no time-out"}, nil},
+	} {
+		p := newPrinter(Options{Width: 400})
+		p.watched(&Report{Watched: watch.Summarise(c.tries, []model.Noise{{Vantage: model.VantagePod, LagMax: 5 * time.Millisecond, Load: 2.5, Left: 3}}, model.VantagePod, event)})
+		got := p.b.String()
+		for _, w := range append(c.want, "were late by 5 ms at most (pod); load of their nodes up to 2.5", "3 tries were not sent") {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s: %q is missing in\n%s", name, w, got)
+			}
+		}
+		for _, n := range c.not {
+			if strings.Contains(got, n) {
+				t.Errorf("%s: %q stands in\n%s", name, n, got)
+			}
+		}
+	}
+	p := newPrinter(Options{})
+	if p.watched(&Report{}); p.b.Len() != 0 {
+		t.Error("nothing was watched, and something is told")
+	}
+}
+
+func TestBars(t *testing.T) {
+	if got := Bars("09-5x", false); got != "▁█ ▅ " && got != "▁█ ▆ " {
+		t.Errorf("%q", got)
+	}
+	if got := Bars("09-5", true); got != ".9 5" {
+		t.Errorf("%q", got)
+	}
+}
