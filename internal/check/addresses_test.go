@@ -112,6 +112,23 @@ func TestServiceRoom(t *testing.T) {
 	)
 }
 
+func TestNodeRoom(t *testing.T) {
+	pods := func(n, maxPods int) func(*model.World) {
+		return func(w *model.World) {
+			w.Kube.Nodes["n2"].PodCIDRs, w.Kube.Nodes["n2"].Labels = prefixes("10.99.0.0/28"), model.Labels{"agentpool": "small"}
+			w.Azure.Cluster.AgentPools = append(w.Azure.Cluster.AgentPools, model.AgentPool{Name: "small", MaxPods: maxPods})
+			for i := range n {
+				pod := &model.Pod{Namespace: "a", Name: fmt.Sprintf("many-%d", i), Node: "n2", Phase: "Running", Ready: true, IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 99, 0, byte(2 + i)})}}
+				w.Kube.Pods[pod.Ref()] = pod
+			}
+		}
+	}
+	try(t, "node-room",
+		example{"half", pods(6, 30), nil}, example{"11 of 13", pods(11, 30), nil}, example{"12 of 13", pods(12, 30), []string{"node/n2 possible"}},
+		example{"all", pods(13, 30), []string{"node/n2 likely"}}, example{"all, and the kubelet takes no more", pods(13, 13), nil},
+	)
+}
+
 func TestSNATPorts(t *testing.T) {
 	ports := func(each, count, most int) func(*model.World) {
 		return func(w *model.World) {

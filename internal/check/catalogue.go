@@ -8,7 +8,7 @@ func All() []*Check {
 		&corednsShape, &corefileLines, &nodeCondition, &agents, &nodeState, &webhookUnreachable, &apiService,
 		&serviceSelectsNothing, &serviceNoneReady, &serviceTargetPort, &serviceStaleEndpoints, &serviceExternalName, &ingressBackend,
 		&policySelectsNothing, &policyLocksOutDNS, &policyNotEnforced,
-		&rangesOverlap, &subnetRoom, &overlayRoom, &serviceRoom,
+		&rangesOverlap, &subnetRoom, &overlayRoom, &nodeRoom, &serviceRoom,
 		&natgwNoAddress, &snatPorts,
 		&certificateDates, &deprecatedAPI, &kubeletSkew, &retired,
 	}
