@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -234,5 +235,35 @@ func TestASG(t *testing.T) {
 	}
 	if text := prog.router.Text(nil); !strings.Contains(text, `ip daddr { 10.224.0.4 } counter name "nsg/g/R/inbound" drop`) {
 		t.Errorf("the group's members are not in its rule:\n%s", text)
+	}
+}
+
+// TestOneRouteForAPrefix: a user's route that says "in the VNet" of one machine
+// does not stand beside the route to that machine, so that taking it away leaves the other.
+func TestOneRouteForAPrefix(t *testing.T) {
+	p, s := seeded(t, plan.Topology{Outbound: plan.OutUDR})
+	own := p.Nodes[0].Addr.String()
+	id := network("routeTables", plan.RouteTable, "routes", "own")
+	if _, err := s.Put(id, arm.Doc{"id": id, "properties": arm.Doc{"addressPrefix": own + "/32", "nextHopType": "VnetLocal"}}); err != nil {
+		t.Fatal(err)
+	}
+	lines, err := compiled(t, p, s).world.compileRoutes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for _, line := range lines {
+		words := strings.Fields(line)
+		if words[0] != "route" {
+			continue
+		}
+		key := words[1]
+		if i := slices.Index(words, "table"); i > 0 {
+			key += " " + words[i+1]
+		}
+		if old := seen[key]; old != "" {
+			t.Errorf("two routes for one prefix: %s and %s", old, line)
+		}
+		seen[key] = line
 	}
 }

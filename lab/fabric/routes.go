@@ -3,6 +3,7 @@ package fabric
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -168,10 +169,15 @@ func (w *world) compileRoutes() ([]string, error) {
 				}
 			}
 		}
+		// A table has one route for a prefix: where a user's says "in the VNet" of what
+		// somebody has, it is the one that leads there.
+		hosts := w.hostRoutes(hops, id)
 		for _, h := range hops {
-			lines = append(lines, fmt.Sprintf("route %s %s table %d", h.prefix, w.via(h), id))
+			if _, has := hosts[h.prefix]; !has {
+				lines = append(lines, fmt.Sprintf("route %s %s table %d", h.prefix, w.via(h), id))
+			}
 		}
-		lines = append(lines, w.hostRoutes(hops, id)...)
+		lines = slices.AppendSeq(lines, maps.Values(hosts))
 	}
 	lines = append(lines, w.mainRoutes()...)
 	slices.Sort(lines)
@@ -216,21 +222,22 @@ func (w *world) via(h hop) string {
 
 // hostRoutes lead to the addresses that NICs have, where the subnet's routes say
 // "in the VNet", and to what the platform carries for an overlay.
-func (w *world) hostRoutes(hops []hop, table uint32) []string {
-	var lines []string
+func (w *world) hostRoutes(hops []hop, table uint32) map[netip.Prefix]string {
+	lines := map[netip.Prefix]string{}
 	for _, n := range w.nics {
 		if n.link == "" {
 			continue
 		}
 		for _, a := range n.addrs {
 			if lookup(hops, a).kind == "vnetlocal" {
-				lines = append(lines, fmt.Sprintf("route %s %s table %d", netip.PrefixFrom(a, 32), n.to(a), table))
+				host := netip.PrefixFrom(a, 32)
+				lines[host] = fmt.Sprintf("route %s %s table %d", host, n.to(a), table)
 			}
 		}
 		for _, p := range n.carried {
 			h := lookup(hops, p.Addr())
 			if h.kind == "vnetlocal" || (w.overlay() && h.prefix.Bits() < p.Bits()) {
-				lines = append(lines, fmt.Sprintf("route %s via %s dev %s onlink table %d", p, n.addr, n.link, table))
+				lines[p] = fmt.Sprintf("route %s via %s dev %s onlink table %d", p, n.addr, n.link, table)
 			}
 		}
 	}
