@@ -64,6 +64,7 @@ type results struct {
 
 // measured is everything that hack/bench left in its folder.
 type measured struct {
+	labs      int // at once
 	scenarios results
 	seconds   map[string][]float64          // up, down, demo
 	trace     map[string]map[string]float64 // benchmark → unit → value
@@ -73,9 +74,11 @@ type measured struct {
 
 func main() {
 	only := flag.String("only", "", "the subset of scenarios that ran")
+	labs := flag.Int("labs", 1, "how many labs ran at once")
 	flag.Parse()
 	m, err := read(flag.Arg(0))
 	if err == nil {
+		m.labs = *labs
 		w := bufio.NewWriter(os.Stdout)
 		write(w, m, machine(), *only)
 		err = w.Flush()
@@ -187,10 +190,11 @@ func (l line) met() string {
 
 // promises are the lines of what was measured; what was not has none.
 func (m *measured) promises() []line {
-	const (
-		scenarios = "`bin/podpath-lab bench scenarios`"
-		large     = "`go test ./internal/trace -run '^$' -bench . -benchmem`"
-	)
+	const large = "`go test ./internal/trace -run '^$' -bench . -benchmem`"
+	scenarios := "`bin/podpath-lab bench scenarios`"
+	if m.labs > 1 {
+		scenarios = fmt.Sprintf("`bin/podpath-lab bench scenarios --labs %d`", m.labs)
+	}
 	var out []line
 	s := m.scenarios.Summary
 	count := func(what, bar string, bad int, shown string) {
