@@ -195,3 +195,10 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestNoFolder: a folder that is not there is said in words that help.
+func TestNoFolder(t *testing.T) {
+	if _, err := manifest.Read(filepath.Join(t.TempDir(), "none"), manifest.Options{}); err == nil || !strings.Contains(err.Error(), "name a folder") {
+		t.Errorf("%v", err)
+	}
+}

@@ -104,6 +104,9 @@ func join(bad []error) error {
 // list names the files, in order.
 func list(path string, o Options) ([]string, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not there: name a folder or a file of manifests", path)
+	}
 	if err != nil {
 		return nil, err
 	}
