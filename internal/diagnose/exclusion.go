@@ -41,13 +41,25 @@ func (p *Pass) Dark() []*model.Step {
 	for _, w := range p.Ways() {
 		for _, steps := range [][]model.Step{w.Path.Steps, w.Path.Return} {
 			for i := range steps {
-				if s := &steps[i]; s.Verdict == model.Unknown && len(s.Gaps) > 0 && p.couldBe(w.Path, s) {
+				if s := &steps[i]; len(s.Gaps) > 0 && (s.Verdict == model.Unknown && p.couldBe(w.Path, s) || halfRead(s) && !passed(w.Path, s, p.Seen())) {
 					out = append(out, s)
 				}
 			}
 		}
 	}
 	return out
+}
+
+// halfRead says that a node's kernel lets a packet pass by what was read of it,
+// and that its packet filter was not: it may hit the node's own packets too.
+func halfRead(s *model.Step) bool {
+	return s.Hop == model.HopNodeKernel && s.Verdict == model.Pass && len(s.Gaps) > 0
+}
+
+// HalfRead says that a node on the question's way has a packet filter that was not read.
+func (p *Pass) HalfRead() bool {
+	path := p.Question()
+	return path != nil && slices.ContainsFunc(slices.Concat(path.Steps, path.Return), func(s model.Step) bool { return halfRead(&s) })
 }
 
 // couldBe says that a hop may be where what was seen happens.

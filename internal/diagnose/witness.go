@@ -181,8 +181,8 @@ func (p *Pass) excludes(path *model.Path, i int) string {
 	switch s.Hop {
 	case model.HopPolicy, model.HopNSG, model.HopRoute, model.HopGateway, model.HopMasquerade:
 	case model.HopNodeKernel:
-		if i == 0 || p.Case.World.Nodes[s.At.Name()] == nil {
-			return "" // the sender itself, or a node that nobody entered
+		if i == 0 || p.Case.World.Nodes[s.At.Name()] == nil || halfRead(s) {
+			return "" // the sender itself, or a node that nobody entered, or not all of it
 		}
 	case model.HopAppliance:
 		if s.Decided == "" {

@@ -23,6 +23,8 @@ var answers = []struct {
 	{"answers of a translated destination keep it while they are forwarded", "iptables-nft-restore", "*nat\n-A PREROUTING -d 203.0.113.10/32 -p tcp -j DNAT --to-destination 10.0.0.2:80\nCOMMIT\n*filter\n-A FORWARD -s 203.0.113.10 -j DROP\nCOMMIT\n", Accept, Accept},
 	{"and are dropped by the true one", "iptables-nft-restore", "*nat\n-A PREROUTING -d 203.0.113.10/32 -p tcp -j DNAT --to-destination 10.0.0.2:80\nCOMMIT\n*filter\n-A FORWARD -s 10.0.0.2 -j DROP\nCOMMIT\n", Accept, Drop},
 	{"ingress of a device", "nft -f -", "table netdev edr {\n chain in { type filter hook ingress device \"out\" priority 0; policy accept; ip saddr 203.0.113.0/24 tcp sport 443 drop; }\n}\n", Accept, Drop},
+	{"egress of a device", "nft -f -", "table netdev edr {\n chain away { type filter hook egress device \"out\" priority 0; policy accept; ip daddr 203.0.113.0/24 tcp dport 443 drop; }\n}\n", Drop, Unknown},
+	{"egress of the other device meets the answer", "nft -f -", "table netdev edr {\n chain away { type filter hook egress device \"in\" priority 0; policy accept; ip saddr 203.0.113.0/24 drop; }\n}\n", Accept, Drop},
 	{"nft, by the kind of packet", "nft -f -", "table inet f {\n chain passing { type filter hook forward priority 0; policy accept; ct direction reply drop; }\n}\n", Accept, Drop},
 	{"marks of the connection", "iptables-nft-restore", "*mangle\n-A PREROUTING -i in -j CONNMARK --set-xmark 0x7/0xffffffff\n-A FORWARD -i out -m connmark --mark 0x7 -j DROP\nCOMMIT\n", Accept, Drop},
 }

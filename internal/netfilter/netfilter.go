@@ -46,6 +46,7 @@ func (v Verdict) String() string {
 // The hooks, as nft names them.
 const (
 	HookIngress     = "ingress"
+	HookEgress      = "egress"
 	HookPrerouting  = "prerouting"
 	HookInput       = "input"
 	HookForward     = "forward"
@@ -88,7 +89,7 @@ type Chain struct {
 	Type     string // filter, nat, route
 	Priority int
 	Policy   Verdict
-	Devices  []string // of hook ingress
+	Devices  []string // of hooks ingress and egress
 	Rules    []*Rule
 	Line     int // of the text that was read
 }
@@ -306,7 +307,7 @@ func (t *Table) sees(hook string, v6 bool) bool {
 	case "ip6":
 		return v6
 	case "netdev":
-		return hook == HookIngress
+		return hook == HookIngress || hook == HookEgress
 	}
 	return false
 }

@@ -243,7 +243,7 @@ func (rs *RuleSet) incoming(p Packet, m Machine, u *undo) Result {
 		forward = append(forward, s)
 	}
 	local = w.hook(local, HookInput)
-	forward = w.hook(w.hook(forward, HookForward), HookPostrouting)
+	forward = w.hook(w.hook(w.hook(forward, HookForward), HookPostrouting), HookEgress)
 	return w.end(append(local, forward...))
 }
 
@@ -261,7 +261,7 @@ func (rs *RuleSet) output(p Packet, m Machine) Result {
 			s.local, s.p.Out = m.Route(s.p)
 		}
 	}
-	return w.end(w.hook(states, HookPostrouting))
+	return w.end(w.hook(w.hook(states, HookPostrouting), HookEgress))
 }
 
 func (rs *RuleSet) walker(p *Packet, m Machine) *walker {
@@ -327,7 +327,11 @@ func (w *walker) hook(states []state, hook string) []state {
 func (w *walker) base(states []state, b base, hook string) []state {
 	var skipped, in []state
 	for _, s := range states {
-		if b.chain.Type == "nat" && !translates(&s.p, hook) || !b.chain.on(s.p.In) {
+		device := s.p.In
+		if hook == HookEgress {
+			device = s.p.Out
+		}
+		if b.chain.Type == "nat" && !translates(&s.p, hook) || !b.chain.on(device) {
 			skipped = append(skipped, s)
 		} else {
 			in = append(in, s)

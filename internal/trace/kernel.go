@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/podpath/podpath/internal/model"
 )
@@ -63,6 +64,9 @@ func (t *tracer) kernelOut(_ *backends, to *backend) {
 	}
 	if s.Verdict == model.Pass {
 		t.ownRoute(&s, facts)
+	}
+	if t.x.filters[ref.Name()] == nil {
+		filterUnread(&s, facts)
 	}
 	if s.Verdict == model.Pass && t.x.filters[ref.Name()] != nil {
 		t.nodeRules(&s)
@@ -257,4 +261,16 @@ func (t *tracer) sameNode() bool {
 	}
 	d := t.x.nodeByIP[t.flow.Dst]
 	return d != nil && d.Name == name
+}
+
+// filterUnread notes that a node's packet filter could not be read: the step
+// passes by what was read, and what was not may still drop.
+func filterUnread(s *model.Step, facts *model.NodeFacts) {
+	for _, g := range facts.Gaps {
+		if strings.HasPrefix(g.What, "packet filter") && s.Verdict == model.Pass {
+			s.Gaps = append(slices.Clip(s.Gaps), g)
+			s.Reason += "; its packet filter was not read"
+			return
+		}
+	}
 }

@@ -42,6 +42,12 @@ func (t *tracer) outsideName() bool {
 // address outside its VNets may be in one of them.
 func (t *tracer) rangesUnread(s *model.Step, dst netip.Addr) bool {
 	x := t.x
+	if !x.az.Found && dst.IsPrivate() && (!x.read("service") || !x.read("pod")) {
+		s.Reason = fmt.Sprintf("not all pods and Services were read, so whether %s is one of theirs is not known", dst)
+		s.Gaps = []model.Gap{x.gap("service", "services of the cluster", "", "list services (cluster scope)")}
+		t.unsure = fmt.Sprintf("%s may be in the cluster's own pod or Service range", dst)
+		return true
+	}
 	if !x.az.Found || x.az.Cluster != nil || !dst.IsPrivate() {
 		return false
 	}

@@ -207,7 +207,8 @@ const (
 
 var (
 	nftFamilies = map[uint8]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_BRIDGE: "bridge", unix.NFPROTO_ARP: "arp", unix.NFPROTO_NETDEV: "netdev"}
-	nftHooks    = []string{"prerouting", "input", "forward", "output", "postrouting"}
+	nftHooks    = []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+	deviceHooks = []string{"ingress", "egress"} // of family netdev
 )
 
 // chains asks for the packet filter's base chains. Without NET_ADMIN the kernel
@@ -255,8 +256,12 @@ func parseChain(m []byte) (model.FilterChain, bool) {
 				if kind != nftaHookNumber || len(data) != 4 {
 					return
 				}
-				if n := binary.BigEndian.Uint32(data); n < uint32(len(nftHooks)) {
-					chain.Hook, hooked = nftHooks[n], true
+				names := nftHooks
+				if m[0] == unix.NFPROTO_NETDEV {
+					names = deviceHooks
+				}
+				if n := binary.BigEndian.Uint32(data); n < uint32(len(names)) {
+					chain.Hook, hooked = names[n], true
 				}
 			})
 		}

@@ -145,5 +145,5 @@ func someoneInside(p *diagnose.Pass) bool {
 // allPass says that every step of the question's way was read and passes.
 func allPass(p *diagnose.Pass) bool {
 	path := p.Question()
-	return path != nil && path.Verdict == model.Pass
+	return path != nil && path.Verdict == model.Pass && !p.HalfRead()
 }

@@ -280,7 +280,7 @@ func same(w *model.World, a, b model.Ref) bool {
 		return r
 	}
 	a, b = one(a), one(b)
-	return a == b || a.Kind() == "firewall" && b == "firewall"
+	return a == b || a.Kind() == "firewall" && b == unknownFirewall
 }
 
 // predicted says that the whole case's prediction breaks at the subject: that is

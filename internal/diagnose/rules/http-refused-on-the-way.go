@@ -34,12 +34,16 @@ Mend it in that one's rules, by allowing the destination.
 			return
 		}
 		subject := proxyRef(p, seen)
+		name := subject.Name()
+		if subject == unknownFirewall {
+			name = "a firewall that was not read"
+		}
 		p.Report(diagnose.Finding{
 			Subject:  subject,
-			Title:    fmt.Sprintf("%s refuses %s with status %d", subject.Name(), p.Host(), status),
+			Title:    fmt.Sprintf("%s refuses %s with status %d", name, p.Host(), status),
 			Summary:  fmt.Sprintf("The answer was sent by a %s on the way, not by the destination. %s", who, noNSG),
 			Evidence: append(answerEvidence(seen), compareHere(p)...),
-			Fix:      []diagnose.Command{{Text: fmt.Sprintf("Allow %s in the rules of %s; its log names the rule or category that refused", p.Host(), subject.Name()), Verify: again(p)}},
+			Fix:      []diagnose.Command{{Text: fmt.Sprintf("Allow %s in the rules of %s; its log names the rule or category that refused", p.Host(), name), Verify: again(p)}},
 		})
 	},
 }

@@ -110,8 +110,11 @@ func proxyRef(p *diagnose.Pass, o *model.Observation) model.Ref {
 	if subject, _ := applianceOnWay(p); subject != "" {
 		return subject
 	}
-	return "firewall" // somebody on the way whose name is in no document that was read
+	return unknownFirewall // somebody on the way whose name is in no document that was read
 }
+
+// unknownFirewall is a firewall that answered, and that stands in no document that was read.
+const unknownFirewall = model.Ref("firewall/unknown")
 
 // compareHere adds what this machine saw, when it saw something.
 func compareHere(p *diagnose.Pass) []diagnose.Evidence {
