@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -208,10 +209,31 @@ func (p *Pass) contradicts(o *model.Observation, decided model.Ref) bool {
 			flow.Host, flow.Scheme = to.Host, to.Scheme
 		}
 	}
+	if p.several(flow.Dst) {
+		return false // it may have come to another endpoint, or to one on its own node, which policies let it reach
+	}
 	path := p.Trace(flow)
 	step := path.Broken()
 	// A control may end with its TCP connection, which a firewall that judges names takes itself.
 	return step != nil && step.Decided == decided && (asked || step.Verdict == model.Drop)
+}
+
+// several says that an address is that of a Service with more than one endpoint.
+func (p *Pass) several(a netip.Addr) bool {
+	k := &p.Case.World.Kube
+	for ref, svc := range k.Services {
+		if svc == nil || !slices.Contains(svc.ClusterIPs, a) && !slices.Contains(svc.LoadBalancerIPs, a) && !slices.Contains(svc.ExternalIPs, a) {
+			continue
+		}
+		n := 0
+		for _, s := range k.EndpointSlices {
+			if s != nil && s.Service == ref.Name() && s.Namespace == svc.Namespace {
+				n += len(s.Endpoints)
+			}
+		}
+		return n > 1
+	}
+	return false
 }
 
 // result ranks.

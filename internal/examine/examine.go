@@ -174,6 +174,7 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	c.World.Nodes = seen.NodeFacts
 	c.World.Gaps = append(c.World.Gaps, seen.Gaps...)
 	c.Observations = seen.Observations
+	reached(c)
 	series(ctx, c, seen, o)
 	c.Notes = seen.Notes
 	c.World.Listeners, c.World.Sockets = seen.Listeners, seen.Sockets
@@ -198,7 +199,7 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	req := o.Probe
 	req.Pod, req.Node, req.Nodes = from.Pod, from.Node, c.World.Kube.Nodes
 	req.Facts = facts(c, from.Pod)
-	req.Facts.ExtraRoots = o.Roots
+	req.Facts.ExtraRoots = o.Roots + clusterRoots(c, o.Config)
 	req.Backends = endpoints(c)
 	for _, b := range req.Backends {
 		req.Facts.Backends = append(req.Facts.Backends, b.Addr)

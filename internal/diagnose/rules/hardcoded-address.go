@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -93,7 +94,7 @@ func currentAddresses(p *diagnose.Pass, pinned netip.Addr) (string, []netip.Addr
 		o := &p.Case.Observations[i]
 		for _, q := range o.Queries {
 			asked := trimDot(q.Name)
-			if q.Result != model.OK || name == pinned.String() && len(mentions(p, asked)) == 0 || name != pinned.String() && lower(asked) != lower(trimDot(name)) {
+			if q.Result != model.OK || name == pinned.String() && len(mentions(p, asked)) == 0 || name != pinned.String() && lower(asked) != lower(trimDot(name)) && !strings.HasPrefix(lower(asked), lower(trimDot(name))+".") {
 				continue
 			}
 			var now []netip.Addr

@@ -45,7 +45,7 @@ Mend it by taking the domain out of the search list, or the wildcard out of its 
 			return
 		}
 		domain := strings.TrimPrefix(lower(trimDot(caught.Name)), host+".")
-		if strings.HasPrefix(domain, "svc.") || strings.Contains(domain, ".svc.") {
+		if strings.HasPrefix(domain, "svc.") || strings.Contains(domain, ".svc.") || strings.HasSuffix(host, ".svc") {
 			return // a Service: the cluster's own search list is meant to do this
 		}
 		f := diagnose.Finding{

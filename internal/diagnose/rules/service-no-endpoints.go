@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -24,7 +25,7 @@ Mend the selector, or the pods' readiness; see kubectl describe for what they wa
 	Needs:  []string{"service", "endpointslice"},
 	Under:  []string{"crash-loop"},
 	Sees: func(o *model.Observation) bool {
-		return o.Failed == "tcp" && (o.Result == model.Refused || diagnose.Unanswered(o))
+		return (o.Failed == "tcp" || o.Failed == "udp") && (o.Result == model.Refused || diagnose.Unanswered(o))
 	},
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopService, func(w diagnose.Way, step *model.Step) {
@@ -41,6 +42,9 @@ Mend the selector, or the pods' readiness; see kubectl describe for what they wa
 					{Text: "Mend its selector or ports", Line: diagnose.KubectlFor(step.At, "edit"), Verify: again(p)},
 				},
 			}
+			if other := portElsewhere(svc, step.In.DstPort, step.In.Protocol); other != "" {
+				f.Title = fmt.Sprintf("Service %s/%s has port %d for %s alone, not for %s", svc.Namespace, svc.Name, step.In.DstPort, other, strings.ToUpper(step.In.Protocol))
+			}
 			matching := destinations(p)
 			f.Evidence = append(f.Evidence, kube(fmt.Sprintf("its selector %s matches %d pods", firstOf(labelText(svc.Selector), "(none)"), len(matching)), step.At))
 			for i, pod := range matching {
@@ -48,7 +52,7 @@ Mend the selector, or the pods' readiness; see kubectl describe for what they wa
 					f.Evidence = append(f.Evidence, kube(podState(pod), pod.Ref()))
 				}
 			}
-			if hasPort(svc, step.In.DstPort) {
+			if hasPort(svc, step.In.DstPort, step.In.Protocol) {
 				blamePods(p, &f, svc, matching)
 				if f.Subject != step.At && f.Subject.Kind() != "node" {
 					unsurely(p, &f, "node") // it may be their node that is not ready
@@ -138,6 +142,19 @@ func unready(pods []*model.Pod) model.Ref {
 	return owner
 }
 
-func hasPort(svc *model.Service, port uint16) bool {
-	return slices.ContainsFunc(svc.Ports, func(p model.ServicePort) bool { return p.Port == port })
+func hasPort(svc *model.Service, port uint16, protocol string) bool {
+	return slices.ContainsFunc(svc.Ports, func(p model.ServicePort) bool {
+		return p.Port == port && strings.EqualFold(firstOf(p.Protocol, "TCP"), firstOf(protocol, "tcp"))
+	})
+}
+
+// portElsewhere is the protocol for which the Service has the port that it lacks
+// for the one that was asked for; "" where it has it for none.
+func portElsewhere(svc *model.Service, port uint16, protocol string) string {
+	for _, p := range svc.Ports {
+		if have := firstOf(p.Protocol, "TCP"); p.Port == port && !hasPort(svc, port, protocol) {
+			return have
+		}
+	}
+	return ""
 }

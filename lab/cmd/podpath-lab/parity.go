@@ -26,7 +26,7 @@ func parityCommand() *cobra.Command {
 	f.Uint64Var(&o.Seed, "seed", 0, "of the worlds and flows (default from PODPATH_SEED, else a new one each time)")
 	f.IntVar(&o.Flows, "flows", 2000, "how many connections")
 	f.IntVar(&o.Round, "round", 0, "one round alone, as a disagreement names it")
-	f.Float64Var(&o.Unknown, "unknown", 0.05, "the share of connections that podpath may not know")
+	f.Float64Var(&o.Unknown, "unknown", 0.15, "the share of connections that podpath may not know")
 	f.BoolVar(&o.Show, "show", false, "print the worlds")
 	f.StringVar(&o.Podpath, "podpath", "", "the podpath to ask (default the one beside podpath-lab)")
 	f.DurationVar(&o.Limit, "limit", 2*time.Minute, "for one round")
