@@ -14,6 +14,7 @@ type Flow struct {
 	HostPort uint16     `json:"hostPort,omitempty"` // the port of Host that a proxy at Dst is asked for; 0: Dst is no proxy
 	From     Ref        `json:"from,omitempty"`     // who opens it, when it is an object that was read
 	To       Ref        `json:"to,omitempty"`
+	Alike    bool       `json:"-"` // From and To stand for two pods that are alike in everything, not for one that talks to itself
 }
 
 // Endpoint is one side of a question as the user wrote it, parsed.

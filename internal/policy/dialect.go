@@ -186,14 +186,14 @@ func (x *Index) implicit(pod *model.Pod, f model.Flow, ingress bool) (Tri, strin
 	if ingress {
 		peer = f.Src.Unmap()
 	}
-	if f.From != "" && f.From == f.To {
+	if f.From != "" && f.From == f.To && !f.Alike {
 		return Maybe, fmt.Sprintf("%s talks to itself: whether policies apply differs between dataplanes", pod.Ref())
 	}
 	if !peer.IsValid() {
 		return No, ""
 	}
 	for _, ip := range pod.IPs {
-		if ip.Unmap() == peer {
+		if ip.Unmap() == peer && !f.Alike {
 			return Maybe, fmt.Sprintf("%s talks to itself: whether policies apply differs between dataplanes", pod.Ref())
 		}
 	}

@@ -366,24 +366,27 @@ func (e *Engine) explain(f *found) (by, reason string) {
 	flow := model.Flow{Protocol: Protocols[f.protocol], Src: f.from.Addr, Dst: f.to.party.Addr, DstPort: f.port, From: e.ref(f.from), To: e.ref(f.to.party)}
 	var bys, reasons []string
 	worst := model.Pass
+	if f.from.Pod != nil && f.from.Pod == f.to.party.Pod && e.Verdict(f.from, f.to.party, f.protocol, f.port) == model.Drop {
+		flow.Alike = true // two replicas: what denies one the other has a name
+	}
 	for d, end := range [2]*model.Pod{f.from.Pod, f.to.party.Pod} {
 		if end == nil {
 			continue
 		}
-		var x policy.Decision
+		var found policy.Decision
 		if d == egress {
-			x = e.x.Egress(end, flow)
+			found = e.x.Egress(end, flow)
 		} else {
-			x = e.x.Ingress(end, flow)
+			found = e.x.Ingress(end, flow)
 		}
-		if x.Verdict == model.Drop { // whatever the other end says
-			return decided(&x, d), x.Reason + f.second()
+		if found.Verdict == model.Drop { // whatever the other end says
+			return decided(&found, d), found.Reason + f.second()
 		}
-		if x.Verdict == model.Unknown && worst == model.Pass {
+		if found.Verdict == model.Unknown && worst == model.Pass {
 			worst, bys, reasons = model.Unknown, nil, nil
 		}
-		if x.Verdict == worst {
-			bys, reasons = append(bys, decided(&x, d)), append(reasons, x.Reason)
+		if found.Verdict == worst {
+			bys, reasons = append(bys, decided(&found, d)), append(reasons, found.Reason)
 		}
 	}
 	if len(bys) == 0 {

@@ -91,7 +91,7 @@ func (p *printer) checkHead(r *check.Report) {
 	}
 	size := fmt.Sprintf("%d nodes, %d pods, %d Services, %d policies", c.Nodes, c.Pods, c.Services, c.Policies)
 	if c.Entered > 0 {
-		size += fmt.Sprintf("; %d nodes were entered", c.Entered)
+		size += fmt.Sprintf("; nodes entered: %d", c.Entered)
 	}
 	dot := p.glyph(" · ", " | ")
 	p.line("", p.paint("bold", strings.Join(words, dot))+p.paint("dim", dot+size))
