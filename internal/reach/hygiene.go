@@ -232,7 +232,7 @@ func (h *hygiene) others(id ruleID) string {
 			for _, m := range h.s.matches {
 				st := &steps[m.step]
 				at := ruleID{q.policies[st.policy].p, id.d, st.rule.Index}
-				if at != id && !h.gone[at] {
+				if decides := st.rule.Action != policy.Next && st.rule.Action != policy.Log; at != id && !h.gone[at] && decides {
 					text = string(at.p.Ref) + " " + at.p.RuleText(st.rule, id.d == ingress)
 					return
 				}
