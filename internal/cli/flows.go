@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -33,22 +32,11 @@ type flowEntry struct {
 
 // readFlows reads a file of connections; "-" is standard input.
 func readFlows(name string, in io.Reader) ([]model.Question, error) {
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		in = file
+	data, err := readFile(name, in, maxFlowsFile)
+	if err != nil {
+		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxFlowsFile+1))
-	if err == nil && len(data) > maxFlowsFile {
-		err = fmt.Errorf("larger than %d MiB", maxFlowsFile>>20)
-	}
-	var list []model.Question
-	if err == nil {
-		list, err = parseFlows(data)
-	}
+	list, err := parseFlows(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

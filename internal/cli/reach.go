@@ -144,20 +144,9 @@ func (f *reachFlags) check(in io.Reader) ([]reach.Intent, error) {
 const maxIntentsFile = 256 << 20
 
 func readIntents(name string, in io.Reader) ([]reach.Intent, error) {
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		in = file
-	}
-	data, err := io.ReadAll(io.LimitReader(in, maxIntentsFile+1))
+	data, err := readFile(name, in, maxIntentsFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if len(data) > maxIntentsFile {
-		return nil, fmt.Errorf("%s: larger than %d MiB", name, maxIntentsFile>>20)
+		return nil, err
 	}
 	list, err := reach.ParseIntents(data)
 	if err != nil {

@@ -54,12 +54,17 @@ func (p *Pass) apply(r *Rule) {
 	p.try(r)
 	seen := p.Seen()
 	explains := seen == nil || r.EvenIfItWorks || Fails(seen) && (r.Sees == nil || r.Sees(seen) || r.Sees(p.Beyond()))
-	hidden := p.hiddenEnd()
-	if len(p.view.findings) > before || !explains && (len(hidden) == 0 || !Fails(seen) || !r.Sees(beyond(seen))) {
-		return // it spoke, or would not explain what was seen whatever it could read
+	if len(p.view.findings) > before {
+		return // it spoke
+	}
+	var hidden []model.Gap
+	if !explains {
+		if hidden = p.hiddenEnd(); len(hidden) == 0 || !Fails(seen) || !r.Sees(beyond(seen)) {
+			return // it would not explain what was seen whatever it could read
+		}
 	}
 	gaps := p.Gaps(r.Needs)
-	if !explains && len(gaps) == 0 {
+	if len(gaps) == 0 {
 		gaps = hidden
 	}
 	if len(gaps) == 0 {

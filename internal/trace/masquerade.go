@@ -162,11 +162,11 @@ func (t *tracer) masquerade(svc *backends, to *backend) {
 		t.add(s)
 		return
 	}
-	if t.translatedByNode(&s, net) {
+	keep, ref, why := x.keeps(net, dst)
+	if t.translatedByNode(&s, keep) {
 		t.add(s)
 		return
 	}
-	keep, ref, why := x.keeps(net, dst)
 	s.Verdict, s.Decided = model.Pass, ref
 	s.Trail = append([]string{"pod network: " + string(net)}, x.masq.errs...)
 	if gap, missing := x.masqUnread(); missing && net != netPodSubnet {

@@ -93,9 +93,8 @@ func (t *tracer) walkedSource() (netip.Addr, string) {
 // translatedByNode is the source address by the rules of the sender's node, where
 // they say something else than what the agent is told: a rule of somebody's own
 // translates otherwise, or nothing translates at all.
-func (t *tracer) translatedByNode(s *model.Step, net podNet) bool {
+func (t *tracer) translatedByNode(s *model.Step, keep bool) bool {
 	x, dst, f := t.x, t.flow.Dst, t.x.filters[t.nodeRef().Name()]
-	keep, _, _ := x.keeps(net, dst)
 	src, rule := t.walkedSource()
 	own := src == t.flow.Src
 	if _, missing := x.masqUnread(); missing || !src.IsValid() || x.podByIP[dst] != nil || own && keep || !own && !keep && t.ownAddress(f, src) {

@@ -77,28 +77,6 @@ func ReadAll(paths []string) ([]*Scenario, error) {
 	return all, errors.Join(errs...)
 }
 
-// ReadTopology reads a topology file: a document with the key topology, of a
-// scenario or on its own.
-func ReadTopology(file string) (plan.Topology, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return plan.Topology{}, err
-	}
-	p := &parser{file: file}
-	root := p.document(data)
-	if root == nil {
-		return plan.Topology{}, p.err()
-	}
-	node := root
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if root.Content[i].Value == "topology" {
-			node = root.Content[i+1]
-		}
-	}
-	t := p.topology(node)
-	return t, p.err()
-}
-
 // Parse reads a scenario. Unknown keys and wrong types are refused, with file and line.
 func Parse(file string, data []byte) (*Scenario, error) {
 	p := &parser{file: file}

@@ -12,13 +12,11 @@ import (
 // filtered calls f for every step at which a node's packet filter stops the
 // packet with a verdict, certainly or perhaps.
 func filtered(p *diagnose.Pass, v model.Verdict, f func(diagnose.Way, *model.Step)) {
-	for _, hop := range []model.Hop{model.HopNodeKernel} {
-		p.Broken(hop, func(w diagnose.Way, s *model.Step) {
-			if s.Filter != nil && s.Verdict == v {
-				f(w, s)
-			}
-		})
-	}
+	p.Broken(model.HopNodeKernel, func(w diagnose.Way, s *model.Step) {
+		if s.Filter != nil && s.Verdict == v {
+			f(w, s)
+		}
+	})
 	for _, w := range p.Ways() {
 		for _, s := range slices.Concat(pointers(w.Path.Steps), pointers(w.Path.Return)) {
 			if s.Filter != nil && s.Verdict == model.Unknown && (s.Filter.With != "") == (v == model.Reject) {
