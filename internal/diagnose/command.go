@@ -56,6 +56,11 @@ func KubectlFor(ref model.Ref, verb string, args ...string) string {
 	return Kubectl(append([]string{"-n", parts[0], verb, ref.Kind(), parts[1]}, args...)...)
 }
 
+// OnNode is a command line that runs a shell command on a node, as its root.
+func OnNode(node, command string) string {
+	return Kubectl("debug", "node/"+node, "-it", "--profile=sysadmin", "--image=busybox", "--", "chroot", "/host", "sh", "-c", command)
+}
+
 // ArmID is an Azure resource id, taken apart.
 type ArmID struct{ Subscription, Group, Name, Parent string }
 

@@ -23,9 +23,10 @@ var allowed = map[string][]string{
 	"internal/netfilter":     {},
 	"internal/corefile":      {},
 	"internal/watch":         {"internal/model"},
+	"internal/resource":      {"internal/model", "internal/diagnose"},
 	"internal/cni":           {"internal/model"},
 	"internal/trace":         {"internal/model", "internal/policy", "internal/trace", "internal/netfilter", "internal/corefile", "internal/cni"},
-	"internal/diagnose":      {"internal/model", "internal/netfilter", "internal/trace", "internal/policy", "internal/diagnose", "internal/corefile", "internal/cni", "internal/watch"},
+	"internal/diagnose":      {"internal/model", "internal/netfilter", "internal/trace", "internal/policy", "internal/diagnose", "internal/corefile", "internal/cni", "internal/watch", "internal/resource"},
 	"internal/probe":         {"internal/model", "internal/probe", "internal/collect/node"},
 	"internal/collect/kube":  {"internal/model", "internal/policy"},
 	"internal/collect/azure": {"internal/model"},
@@ -35,8 +36,8 @@ var allowed = map[string][]string{
 	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage", "internal/check", "internal/cni", "internal/watch"},
 	"internal/manifest":      {"internal/model", "internal/policy"},
 	"internal/reach":         {"internal/model", "internal/policy", "internal/trace", "internal/reach"},
-	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/cni", "internal/corefile", "internal/diagnose"},
-	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace", "internal/check", "internal/watch"},
+	"internal/check":         {"internal/model", "internal/trace", "internal/policy", "internal/cni", "internal/corefile", "internal/diagnose", "internal/resource"},
+	"internal/report":        {"internal/model", "internal/diagnose", "internal/trace", "internal/check", "internal/watch", "internal/resource"},
 	"internal/cli":           {"internal/model", "internal/examine", "internal/report", "internal/snapshot", "internal/diagnose", "internal/collect", "internal/vantage", "internal/trace", "internal/manifest", "internal/policy", "internal/reach", "internal/check", "internal/cni", "internal/watch", "internal/probe"},
 	"internal/layers":        {},
 }
@@ -48,7 +49,7 @@ var inTests = map[string][]string{
 }
 
 // pure packages use neither the network nor the file system nor a clock of their own.
-var pure = []string{"internal/model", "internal/netfilter", "internal/policy", "internal/trace", "internal/diagnose", "internal/check", "internal/cni", "internal/watch"}
+var pure = []string{"internal/model", "internal/netfilter", "internal/policy", "internal/trace", "internal/diagnose", "internal/check", "internal/cni", "internal/watch", "internal/resource"}
 
 // owners says which package alone may import what lies under a path.
 var owners = map[string][]string{

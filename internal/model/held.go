@@ -16,20 +16,33 @@ type HeldFlows struct {
 	Over  int            `json:"over,omitempty"` // of them, closed or closing: they hold their port all the same
 }
 
-// HeldTo are the connections that nodes hold to a destination, by the pod or node
-// that opened them, the most first. ok: the table of at least one node was read.
+// HeldTo are the connections that a node holds to a destination, by the pod or node
+// that opened them, the most first. ok: its table was read.
 func (w *World) HeldTo(to netip.AddrPort, node string) (held []Holder, ok bool) {
 	facts := w.Nodes[node]
 	if facts == nil || facts.Held == nil {
 		return nil, false
 	}
-	for _, h := range facts.Held {
-		if h.To == to {
-			held = append(held, Holder{Ref: w.ownerOf(h.From, node), HeldFlows: h})
-		}
-	}
+	held = slices.DeleteFunc(w.Holders(node), func(h Holder) bool { return h.To != to })
 	slices.SortStableFunc(held, func(a, b Holder) int { return cmp.Compare(b.Count, a.Count) })
 	return held, true
+}
+
+// Holders are all connections that a node holds, each with the pod or node that opened it.
+func (w *World) Holders(node string) []Holder {
+	facts := w.Nodes[node]
+	if facts == nil {
+		return nil
+	}
+	owners := map[netip.Addr]Ref{}
+	out := make([]Holder, 0, len(facts.Held))
+	for _, h := range facts.Held {
+		if owners[h.From] == "" {
+			owners[h.From] = w.ownerOf(h.From, node)
+		}
+		out = append(out, Holder{Ref: owners[h.From], HeldFlows: h})
+	}
+	return out
 }
 
 // Holder is who holds connections.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
 	"github.com/podpath/podpath/internal/watch"
 )
 
@@ -38,7 +39,8 @@ type Report struct {
 	ExitCode      int                 `json:"exitCode"`
 	Timing        *Timing             `json:"timing,omitempty"` // absent when replayed from a snapshot
 
-	Watched *watch.Summary `json:"watched,omitempty"` // what asking again and again told
+	Watched   *watch.Summary `json:"watched,omitempty"`   // what asking again and again told
+	Resources []resource.Use `json:"resources,omitempty"` // what can run out on the way, those nearest their end first
 }
 
 // Timing says where the time went, in milliseconds.
@@ -63,7 +65,7 @@ func New(c *model.Case, r diagnose.Result) *Report {
 		APIVersion: "podpath/v1", Kind: "Report", Question: c.Question, Asked: c.Asked, Works: r.Works, Persistence: r.Persistence,
 		Causes: r.Causes, AlsoNoticed: r.Also, Disagreements: r.Disagreements, Narrowed: r.Narrowed, RuledOut: r.RuledOut,
 		Paths: c.Paths, Lookup: c.Lookup, Observations: c.Observations, NotChecked: gaps(c, r.Works == "true"), Skipped: r.Skipped, Notes: c.Notes,
-		Watched: r.Watched,
+		Watched: r.Watched, Resources: resource.All(c),
 	}
 	out.ExitCode = exitCode(r)
 	// Lists are lists also when they are empty: a program need not ask for null.

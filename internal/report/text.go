@@ -42,6 +42,7 @@ func Text(w io.Writer, r *Report, o Options) error {
 	}
 	p.name(r)
 	p.causes(r)
+	p.resources(r)
 	p.findings("Also noticed (explains nothing here)", r.AlsoNoticed, false)
 	p.findings("Prediction and observation disagree", r.Disagreements, false)
 	p.observations(r)

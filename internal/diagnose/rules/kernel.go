@@ -53,7 +53,7 @@ func forwarded(p *diagnose.Pass) bool {
 
 // onNode is the kubectl command that runs a command in a node's own namespaces.
 func onNode(name, command string) string {
-	return diagnose.Kubectl("debug", "node/"+name, "-it", "--profile=sysadmin", "--image=busybox", "--", "chroot", "/host", "sh", "-c", command)
+	return diagnose.OnNode(name, command)
 }
 
 // device is the interface in a sysctl's name: net.ipv4.conf.eth0.rp_filter.

@@ -1,0 +1,48 @@
+package report
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/resource"
+	"github.com/podpath/podpath/internal/watch"
+)
+
+func TestResourcesText(t *testing.T) {
+	full := resource.Use{
+		Name: "source ports", Of: "loadbalancer/lb/out", Toward: "192.0.2.1:443/tcp", Unit: "ports", Used: 1020, Limit: 1024, State: resource.Near, Pace: 2, Left: 2 * time.Minute,
+		Who: []resource.Share{{Ref: "pod/a/b", Toward: "192.0.2.1:443", Count: 1000}}, Says: []string{"3 failed\x1b[2J"}, Remedy: []diagnose.Command{{Text: "More of them", Line: "az more"}},
+	}
+	room := resource.Use{Name: "connection table", Of: "node/n", Unit: "entries", Used: 12, Limit: 65536, State: resource.Room, Remedy: []diagnose.Command{{Text: "Make room"}}}
+	for _, tc := range []struct {
+		name       string
+		r          Report
+		o          Options
+		holds, not []string
+	}{
+		{
+			"what is near its end is told, with who and what helps", Report{Resources: []resource.Use{full, room}}, Options{ASCII: true, Width: 200},
+			[]string{"! source ports of loadbalancer/lb/out towards 192.0.2.1:443/tcp: 1,020 of 1,024 ports (100 %), +2 a minute: gone in 2m0s", "pod/a/b: 1,000 ports towards 192.0.2.1:443", "$ az more"},
+			[]string{"connection table", "\x1b[2J"},
+		},
+		{"what has room is told in short to those who watch", Report{Resources: []resource.Use{room}, Watched: &watch.Summary{}}, Options{ASCII: true}, []string{"+ room: connection table of node/n: 12 of 65,536 entries (0 %)"}, []string{"Make room"}},
+		{"and not to others", Report{Resources: []resource.Use{room}}, Options{ASCII: true}, nil, []string{"can run out"}},
+		{"a cause that says how to mend it says it once", Report{Resources: []resource.Use{full}, Causes: []diagnose.Finding{{Subject: full.Of, Fix: full.Remedy}}}, Options{ASCII: true}, []string{"1,020"}, []string{"az more"}},
+	} {
+		p := newPrinter(tc.o)
+		p.resources(&tc.r)
+		got := p.b.String()
+		for _, s := range tc.holds {
+			if !strings.Contains(got, s) {
+				t.Errorf("%s: no %q in\n%s", tc.name, s, got)
+			}
+		}
+		for _, s := range tc.not {
+			if strings.Contains(got, s) {
+				t.Errorf("%s: %q in\n%s", tc.name, s, got)
+			}
+		}
+	}
+}

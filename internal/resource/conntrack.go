@@ -1,0 +1,72 @@
+package resource
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// conntrack is the table of tracked connections of each node that was read. The
+// kernel drops the first packets of new connections when it is full
+// (Documentation/networking/nf_conntrack-sysctl.rst).
+func conntrack(c *model.Case) []Use {
+	var out []Use
+	for _, name := range slices.Sorted(maps.Keys(c.World.Nodes)) {
+		facts := c.World.Nodes[name]
+		if facts == nil {
+			continue
+		}
+		used, err1 := strconv.ParseFloat(facts.Sysctls["net.netfilter.nf_conntrack_count"], 64)
+		limit, err2 := strconv.ParseFloat(facts.Sysctls["net.netfilter.nf_conntrack_max"], 64)
+		if err1 != nil || err2 != nil || limit <= 0 {
+			continue
+		}
+		out = append(out, conntrackOf(&c.World, facts, used, limit))
+	}
+	return out
+}
+
+func conntrackOf(w *model.World, facts *model.NodeFacts, used, limit float64) Use {
+	u := Use{
+		Kind: "conntrack", Name: "connection table", Of: model.NewRef("node", facts.Node), Unit: "entries", Used: used, Limit: limit, Source: "node", Who: heldBy(w, facts),
+		Remedy: []diagnose.Command{{
+			Text: "Make room (on AKS in the node pool's custom node configuration)",
+			Line: diagnose.OnNode(facts.Node, fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%.0f", limit*2)),
+		}},
+	}
+	for i := len(facts.Kernel) - 1; i >= 0; i-- {
+		if strings.Contains(facts.Kernel[i], "table full") {
+			u.Says = append(u.Says, "the kernel says: "+facts.Kernel[i])
+			break
+		}
+	}
+	if used >= 0.98*limit { // entries come and go while it is counted
+		u.State = Out
+	}
+	u.settle()
+	return u
+}
+
+// heldBy is who holds a node's connections, the three who hold most.
+func heldBy(w *model.World, facts *model.NodeFacts) []Share {
+	by := map[model.Ref]float64{}
+	for _, h := range w.Holders(facts.Node) {
+		by[h.Ref] += float64(h.Count)
+	}
+	out := make([]Share, 0, len(by))
+	for _, ref := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, Share{Ref: ref, Count: by[ref]})
+	}
+	return most(out)
+}
+
+// most are the three largest shares, the largest first.
+func most(list []Share) []Share {
+	slices.SortStableFunc(list, func(a, b Share) int { return int(b.Count - a.Count) })
+	return list[:min(3, len(list))]
+}

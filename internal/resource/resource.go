@@ -1,0 +1,133 @@
+// Package resource says of everything on a connection's way that can run out how
+// much of it is used, of how much, by whom, how that moves, when it will be gone,
+// and what helps.
+//
+// It is pure: a Case in, a list out; no I/O and no clock. One file holds one
+// resource. Rules that name a resource as a cause take their numbers from here.
+// What was not read is left out of the list (its Gap stands in the case) or, where
+// only a part of it was read, is Unknown: never Room.
+package resource
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// State says how near its end a resource is.
+type State string
+
+// The states. A resource without a known limit has Room unless something failed for want of it.
+const (
+	Room    State = "room"
+	Near    State = "near"    // four fifths are used, or it will be gone within the hour at its pace
+	Out     State = "out"     // all is used, or something failed for want of it
+	Unknown State = "unknown" // what was read does not tell
+)
+
+// Use is the use of one resource.
+type Use struct {
+	Kind   string             `json:"kind"`             // the file it is defined in: "conntrack", "snat-lb", …
+	Name   string             `json:"name"`             // in the field's words: "connection table", "source ports"
+	Of     model.Ref          `json:"of"`               // whose it is: a node, a pod, a NAT gateway
+	Toward string             `json:"toward,omitempty"` // the destination, where each has a share of its own: "203.0.113.10:443/tcp"
+	Unit   string             `json:"unit,omitempty"`   // "ports", "entries", "%"
+	Used   float64            `json:"used"`
+	Limit  float64            `json:"limit,omitempty"` // 0: none is known
+	State  State              `json:"state"`
+	Who    []Share            `json:"who,omitempty"`  // who uses it, the most first
+	Pace   float64            `json:"pace,omitempty"` // by how many units it grows a minute; 0: it does not, or that was not seen
+	Left   time.Duration      `json:"left,omitempty"` // until it is gone at this pace; 0: not in sight
+	Says   []string           `json:"says,omitempty"` // what was read that tells more than the numbers: counters that grew, messages, the effect of scaling
+	Source string             `json:"source"`         // what was read: node, pod, metric, kube-object, arm, metrics-api
+	Remedy []diagnose.Command `json:"remedy,omitempty"`
+}
+
+// Share is what one user takes.
+type Share struct {
+	Ref    model.Ref `json:"ref"`
+	Toward string    `json:"toward,omitempty"` // to which destination, where that is known
+	Count  float64   `json:"count"`
+}
+
+// kinds are the resources, in the order of the way: the pod, its node, the way out.
+var kinds = []func(*model.Case) []Use{
+	conntrack,
+}
+
+// All lists what was read of every resource, those nearest their end first.
+func All(c *model.Case) []Use {
+	var out []Use
+	for _, kind := range kinds {
+		out = append(out, kind(c)...)
+	}
+	slices.SortStableFunc(out, func(a, b Use) int { return cmp.Compare(rank[b.State], rank[a.State]) })
+	return out
+}
+
+var rank = map[State]int{Out: 3, Near: 2, Unknown: 1, Room: 0}
+
+// Kind lists the uses of one kind.
+func Kind(c *model.Case, kind string) []Use {
+	return slices.DeleteFunc(All(c), func(u Use) bool { return u.Kind != kind })
+}
+
+// near is the share from which little is left, soon the time.
+const (
+	near = 0.8
+	soon = time.Hour
+)
+
+// settle fills State and Left from the numbers, unless State says more already.
+func (u *Use) settle() {
+	if u.Limit > 0 && u.Pace > 0 && u.Used < u.Limit {
+		if minutes := (u.Limit - u.Used) / u.Pace; minutes < 7*24*60 {
+			u.Left = time.Duration(minutes * float64(time.Minute)).Round(time.Second)
+		}
+	}
+	switch {
+	case u.State != "":
+	case u.Limit > 0 && u.Used >= u.Limit:
+		u.State = Out
+	case u.Limit > 0 && u.Used >= near*u.Limit || u.Left > 0 && u.Left <= soon:
+		u.State = Near
+	default:
+		u.State = Room
+	}
+}
+
+// Pace is the slope of points over time in units a minute, by least squares; ok:
+// there are at least four, over three minutes, and the line explains most of what
+// moves. A level that only jitters has no pace.
+func Pace(points []model.Point) (perMinute float64, ok bool) {
+	if len(points) < 4 || points[len(points)-1].At.Sub(points[0].At) < 3*time.Minute {
+		return 0, false
+	}
+	n, sx, sy := float64(len(points)), 0.0, 0.0
+	x := func(i int) float64 { return points[i].At.Sub(points[0].At).Minutes() }
+	for i := range points {
+		sx, sy = sx+x(i), sy+points[i].Value
+	}
+	mx, my := sx/n, sy/n
+	xx, xy, yy := 0.0, 0.0, 0.0
+	for i := range points {
+		dx, dy := x(i)-mx, points[i].Value-my
+		xx, xy, yy = xx+dx*dx, xy+dx*dy, yy+dy*dy
+	}
+	if xx == 0 || yy == 0 || math.IsNaN(xy) {
+		return 0, false
+	}
+	return xy / xx, xy*xy/(xx*yy) >= 0.5
+}
+
+// two is the pace between two readings of a level.
+func two(before, after float64, took time.Duration) float64 {
+	if took < 10*time.Second {
+		return 0 // too short to tell a trend from a moment
+	}
+	return (after - before) / took.Minutes()
+}

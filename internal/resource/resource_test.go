@@ -1,0 +1,80 @@
+package resource
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+func minutes(values ...float64) []model.Point {
+	out := make([]model.Point, len(values))
+	for i, v := range values {
+		out[i] = model.Point{At: time.Unix(0, 0).Add(time.Duration(i) * time.Minute), Value: v}
+	}
+	return out
+}
+
+func TestPace(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		points []model.Point
+		want   float64
+		ok     bool
+	}{
+		{"a straight climb", minutes(10, 20, 30, 40), 10, true},
+		{"too few points", minutes(10, 20, 30), 0, false},
+		{"a level that does not move", minutes(7, 7, 7, 7, 7), 0, false},
+		{"one that only jitters", minutes(10, 90, 12, 88, 9, 91), 0, false},
+	} {
+		got, ok := Pace(tc.points)
+		if ok != tc.ok || ok && (got < tc.want*0.99 || got > tc.want*1.01) {
+			t.Errorf("%s: %g, %v; want %g, %v", tc.name, got, ok, tc.want, tc.ok)
+		}
+	}
+}
+
+func TestSettle(t *testing.T) {
+	for _, tc := range []struct {
+		u    Use
+		want State
+		left time.Duration
+	}{
+		{Use{Used: 10, Limit: 100}, Room, 0},
+		{Use{Used: 80, Limit: 100}, Near, 0},
+		{Use{Used: 100, Limit: 100}, Out, 0},
+		{Use{Used: 10, Limit: 100, Pace: 3}, Near, 30 * time.Minute},
+		{Use{Used: 10, Limit: 100, Pace: 0.1}, Room, 15 * time.Hour},
+		{Use{Used: 10, Limit: 100, Pace: -5}, Room, 0},
+		{Use{Used: 10, State: Unknown}, Unknown, 0},
+	} {
+		u := tc.u
+		u.settle()
+		if u.State != tc.want || u.Left != tc.left {
+			t.Errorf("%+v: %s, %s left; want %s, %s", tc.u, u.State, u.Left, tc.want, tc.left)
+		}
+	}
+}
+
+func TestConntrack(t *testing.T) {
+	pod := netip.MustParseAddr("10.1.0.9")
+	c := &model.Case{World: model.World{
+		Kube: model.Kube{
+			Nodes: map[string]*model.Node{"a": {Name: "a"}},
+			Pods:  map[model.Ref]*model.Pod{"pod/x/leaks": {Namespace: "x", Name: "leaks", Node: "a", IPs: []netip.Addr{pod}}},
+		},
+		Nodes: map[string]*model.NodeFacts{
+			"a": {
+				Node: "a", Sysctls: map[string]string{"net.netfilter.nf_conntrack_count": "985", "net.netfilter.nf_conntrack_max": "1000"},
+				Held:   []model.HeldFlows{{From: pod, To: netip.MustParseAddrPort("192.0.2.1:443"), Count: 700}, {From: pod, To: netip.MustParseAddrPort("192.0.2.2:443"), Count: 200}},
+				Kernel: []string{"nf_conntrack: nf_conntrack: table full, dropping packet"},
+			},
+			"b": {Node: "b"}, // whose sysctls were not read: nothing is said of it
+		},
+	}}
+	got := All(c)
+	if len(got) != 1 || got[0].State != Out || got[0].Of != "node/a" || len(got[0].Who) != 1 || got[0].Who[0].Ref != "pod/x/leaks" || got[0].Who[0].Count != 900 || len(got[0].Says) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
