@@ -127,7 +127,7 @@ var kinds = func() map[string]string {
 		"Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/ipConfigurations",
 		"Microsoft.Compute/virtualMachineScaleSets/extensions", "Microsoft.Compute/virtualMachines", "Microsoft.Compute/disks",
 		"Microsoft.ContainerService/managedClusters/agentPools/machines", "Microsoft.ManagedIdentity/userAssignedIdentities",
-		"Microsoft.Advisor/recommendations", "Microsoft.Network/networkWatchers", "Microsoft.Network/applicationGateways",
+		"Microsoft.Advisor/recommendations", "Podpath.Lab/metrics", "Microsoft.Network/networkWatchers", "Microsoft.Network/applicationGateways",
 		"Microsoft.Network/privateEndpoints/privateDnsZoneGroups", "Microsoft.Network/privateLinkServices", "Microsoft.Network/bastionHosts",
 		"Microsoft.Network/expressRouteCircuits", "Microsoft.Network/ddosProtectionPlans", "Microsoft.Network/serviceEndpointPolicies",
 		"Microsoft.ContainerRegistry/registries", "Microsoft.Storage/storageAccounts", "Microsoft.KeyVault/vaults",

@@ -72,9 +72,11 @@ var definitions = map[string][]definition{
 		{"OS Disk Write Operations/Sec", "CountPerSecond", "Average", []string{"LUN"}},
 		{"OS Disk Read Bytes/sec", "BytesPerSecond", "Average", []string{"LUN"}},
 		{"OS Disk Write Bytes/sec", "BytesPerSecond", "Average", []string{"LUN"}},
-		{"OS Disk Queue Depth", "Count", "Average", []string{"LUN"}},
-		{"OS Disk IOPS Consumed Percentage", "Percent", "Average", []string{"LUN"}},
-		{"OS Disk Bandwidth Consumed Percentage", "Percent", "Average", []string{"LUN"}},
+		{"OS Disk Queue Depth", "Count", "Average", []string{"LUN", "VMName"}},
+		{"OS Disk IOPS Consumed Percentage", "Percent", "Average", []string{"LUN", "VMName"}},
+		{"OS Disk Bandwidth Consumed Percentage", "Percent", "Average", []string{"LUN", "VMName"}},
+		{"OS Disk Used Burst IO Credits Percentage", "Percent", "Average", []string{"LUN", "VMName"}},
+		{"OS Disk Used Burst BPS Credits Percentage", "Percent", "Average", []string{"LUN", "VMName"}},
 		{"Inbound Flows", "Count", "Average", []string{"VMName"}},
 		{"Outbound Flows", "Count", "Average", []string{"VMName"}},
 	},
@@ -280,10 +282,7 @@ func (c *call) timeseries(r resourceID, d definition, a ask) []any {
 	}
 	groups := map[string]*group{}
 	for _, aggregation := range aggregations {
-		if c.opts.Metric == nil {
-			break
-		}
-		for _, s := range c.opts.Metric(r.String(), d.name, aggregation, a.from, a.to) {
+		for _, s := range c.measured(r, d, aggregation, a) {
 			values, ok := a.filter.key(s.Dimensions)
 			if !ok {
 				continue

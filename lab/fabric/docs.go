@@ -339,6 +339,7 @@ type nic struct {
 	pools      map[string]bool // of the primary configuration
 	poolAddrs  map[string][]netip.Addr
 	firewall   bool
+	tags       map[string]string // of the firewall
 }
 
 // world is what the documents and the plan amount to.
@@ -621,7 +622,7 @@ func (w *world) readFirewalls() {
 			id := c.Properties.Subnet.key()
 			n := &nic{
 				id: lower(fw.ID), name: fw.Name, addr: a, addrs: []netip.Addr{a}, subnet: id, subnetOf: map[netip.Addr]string{a: id},
-				forwarding: true, firewall: true, public: public,
+				forwarding: true, firewall: true, public: public, tags: fw.Tags,
 			}
 			if a == plan.FWAddr {
 				n.link, w.fwUp = fwLink, true

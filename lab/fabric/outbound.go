@@ -37,6 +37,7 @@ type egress struct {
 	public   []netip.Addr
 	lo, hi   uint32
 	idle     int  // seconds without a packet after which a connection is forgotten
+	hold     int  // seconds for which the port of a closed connection stays taken; 0: as Azure's NAT gateway holds it
 	reset    bool // answers what comes after the idle time-out
 	icmp     bool
 }
@@ -109,17 +110,33 @@ func (w *world) natEgress(s *resource[subnet], sources nft.Set) (egress, bool) {
 	}
 	return egress{
 		resource: lower(g.ID), kind: "natgw", name: natCounter(g.Name), sources: sources, public: public,
-		lo: natFirstPort, hi: natLastPort, idle: idle(g.Tags, g.Properties.IdleTimeoutInMinutes), reset: true,
+		lo: natFirstPort, hi: lastPort(g.Tags, natLastPort), idle: idle(g.Tags, g.Properties.IdleTimeoutInMinutes), hold: number(g.Tags, "labHoldSeconds"), reset: true,
 	}, true
 }
 
 // idle is a device's idle time-out in seconds. Azure knows minutes; the tag
 // labIdleSeconds makes it short enough to be waited for.
 func idle(tags map[string]string, minutes int) int {
-	if s, err := strconv.Atoi(tags["labIdleSeconds"]); err == nil && s > 0 {
-		return s
+	return cmp.Or(number(tags, "labIdleSeconds"), cmp.Or(minutes, defaultMinutes)*60)
+}
+
+// number is a tag that is a number above zero, or 0. Tags that begin with "lab"
+// make small and short what nobody could use up or wait for.
+func number(tags map[string]string, name string) int {
+	n, err := strconv.Atoi(tags[name])
+	if err != nil || n < 0 {
+		return 0
 	}
-	return cmp.Or(minutes, defaultMinutes) * 60
+	return n
+}
+
+// lastPort is the last source port of each address of a device: the tag labPorts
+// says how many there are.
+func lastPort(tags map[string]string, last uint32) uint32 {
+	if n := number(tags, "labPorts"); n > 0 {
+		return min(last, natFirstPort+uint32(n)-1)
+	}
+	return last
 }
 
 func natCounter(name string) string { return "natgw/" + nft.Ident(name) }
@@ -137,7 +154,8 @@ func (w *world) nicEgress(s *resource[subnet], sources nft.Set) []egress {
 			lo: natFirstPort, hi: natLastPort, idle: defaultMinutes * 60, icmp: true,
 		}
 		if n.firewall {
-			e.kind, e.name, e.hi = "firewall", "firewall/"+nft.Ident(n.name), natFirstPort+fwPorts-1
+			e.kind, e.name, e.hi = "firewall", "firewall/"+nft.Ident(n.name), lastPort(n.tags, natFirstPort+fwPorts-1)
+			e.hold = number(n.tags, "labHoldSeconds")
 		}
 		left = left.Minus(e.sources)
 		out = append(out, e)
@@ -186,7 +204,7 @@ func (w *world) balancerEgress(s *resource[subnet]) []egress {
 				}
 				e := egress{
 					resource: lower(lb.ID), kind: "lb", name: "lb/" + nft.Ident(lb.Name) + "/" + nft.Ident(rule.Name) + "/" + n.addr.String(),
-					backend: n.addr, public: public[i/per : i/per+1], idle: idle(lb.Tags, rule.Properties.IdleTimeoutInMinutes), reset: rule.Properties.EnableTCPReset,
+					backend: n.addr, public: public[i/per : i/per+1], idle: idle(lb.Tags, rule.Properties.IdleTimeoutInMinutes), hold: number(lb.Tags, "labHoldSeconds"), reset: rule.Properties.EnableTCPReset,
 					protocol: balancerProtocol(rule.Properties.Protocol),
 				}
 				e.lo = uint32(lbFirstPort + i%per*ports)
@@ -276,6 +294,9 @@ func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 	var live nft.Set
 	for _, e := range ways {
 		timer := fmt.Sprintf("%s-%d", e.kind, e.idle)
+		if e.hold > 0 {
+			timer += fmt.Sprintf("-%d", e.hold)
+		}
 		if !timers[timer] {
 			timers[timer] = true
 			t.Objects = append(t.Objects, e.timer(timer))
@@ -314,8 +335,12 @@ func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 // timer is the device's idle time-out as a connection tracking policy. Closed
 // connections give their port back after Azure's cool-down, not Linux's.
 func (e egress) timer(name string) string {
-	return fmt.Sprintf("ct timeout %s { protocol tcp; l3proto ip; policy = { established: %d, syn_sent: %d, fin_wait: 65, time_wait: 65, close: 16, last_ack: 30, close_wait: 60 }; }",
-		name, e.idle, tcpSynSent)
+	closed, reset, last, half := 65, 16, 30, 60
+	if e.hold > 0 {
+		closed, reset, last, half = e.hold, e.hold, e.hold, e.hold
+	}
+	return fmt.Sprintf("ct timeout %s { protocol tcp; l3proto ip; policy = { established: %d, syn_sent: %d, fin_wait: %d, time_wait: %d, close: %d, last_ack: %d, close_wait: %d }; }",
+		name, e.idle, tcpSynSent, closed, closed, reset, last, half)
 }
 
 func (w *world) translate(t *nft.Table, e egress, from, proto string) {

@@ -344,7 +344,7 @@ func (l *Lab) load(ctx context.Context, at Place, group string, step LoadStep) e
 	}
 	spec, err := json.Marshal(map[string]any{
 		"to": to, "protocol": step.Protocol, "connections": step.Connections, "rate": step.Rate,
-		"hold": step.Hold.String(), "bytesPerSecond": step.BytesPerSecond,
+		"hold": step.Hold.String(), "bytesPerSecond": step.BytesPerSecond, "each": step.Each.String(),
 	})
 	if err != nil {
 		return err

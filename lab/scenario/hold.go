@@ -21,13 +21,17 @@ import (
 // the pod's namespace and ended by the step's undo, or by its own time.
 func hold(spec string, out io.Writer) error {
 	var s struct {
-		To, Protocol, Hold                string
+		To, Protocol, Hold, Each          string
 		Connections, Rate, BytesPerSecond int
 	}
 	if err := json.Unmarshal([]byte(spec), &s); err != nil {
 		return err
 	}
 	keep, err := time.ParseDuration(s.Hold)
+	if err != nil {
+		return err
+	}
+	each, err := time.ParseDuration(cmpOr(s.Each, "0s"))
 	if err != nil {
 		return err
 	}
@@ -38,8 +42,7 @@ func hold(spec string, out io.Writer) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, keep)
 	defer cancel()
-	var open, failed atomic.Int64
-	var tried sync.WaitGroup
+	h := holding{to: s.To, protocol: s.Protocol, bytes: s.BytesPerSecond, each: each}
 	tick := time.NewTicker(max(time.Second/time.Duration(s.Rate), time.Microsecond))
 	defer tick.Stop()
 	for range s.Connections {
@@ -48,29 +51,66 @@ func hold(spec string, out io.Writer) error {
 			return nil
 		case <-tick.C:
 		}
-		tried.Add(1)
-		go func() {
-			dial := net.Dialer{Timeout: 4 * time.Second}
-			conn, err := dial.DialContext(ctx, s.Protocol, s.To)
-			if err != nil {
-				failed.Add(1)
-				tried.Done()
-				return
-			}
-			open.Add(1)
-			if s.Protocol == "udp" { // a socket alone sends nothing
-				_, err = conn.Write([]byte("podpath-lab"))
-			}
-			tried.Done()
-			if err == nil {
-				pump(ctx, conn, s.BytesPerSecond)
-			}
-			conn.Close()
-		}()
+		h.tried.Add(1)
+		go h.run(ctx)
 	}
-	tried.Wait()
-	fmt.Fprintf(out, "ready: %d open, %d failed\n", open.Load(), failed.Load())
+	h.tried.Wait()
+	fmt.Fprintf(out, "ready: %d open, %d failed\n", h.open.Load(), h.failed.Load())
 	<-ctx.Done()
+	return nil
+}
+
+// holding is what the connections of a load have in common.
+type holding struct {
+	to, protocol string
+	bytes        int
+	each         time.Duration
+	open, failed atomic.Int64
+	tried        sync.WaitGroup // until each was tried once
+}
+
+// run opens one connection and keeps it; one that is kept for a while only is
+// closed then, and opened anew until the end.
+func (h *holding) run(ctx context.Context) {
+	first := sync.OnceFunc(h.tried.Done)
+	for {
+		err := h.once(ctx, first)
+		first()
+		if h.each <= 0 || ctx.Err() != nil {
+			return
+		}
+		if err != nil { // refused at once: no storm
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+}
+
+func (h *holding) once(ctx context.Context, tried func()) error {
+	dial := net.Dialer{Timeout: 4 * time.Second}
+	conn, err := dial.DialContext(ctx, h.protocol, h.to)
+	if err != nil {
+		h.failed.Add(1)
+		return err
+	}
+	defer conn.Close()
+	h.open.Add(1)
+	if h.protocol == "udp" { // a socket alone sends nothing
+		_, err = conn.Write([]byte("podpath-lab"))
+	}
+	tried()
+	if err != nil {
+		return err
+	}
+	if h.each > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.each)
+		defer cancel()
+	}
+	pump(ctx, conn, h.bytes)
 	return nil
 }
 

@@ -603,13 +603,14 @@ func (p *parser) serve(n *yaml.Node) map[string]any {
 }
 
 func (p *parser) load(n *yaml.Node) *LoadStep {
-	f := p.fields(n, "load", "from", "to", "connections", "rate", "hold", "protocol", "bytesPerSecond")
+	f := p.fields(n, "load", "from", "to", "connections", "rate", "hold", "protocol", "bytesPerSecond", "each")
 	l := &LoadStep{
 		From: p.must(n, f["from"], "load.from"), To: p.must(n, f["to"], "load.to"), Protocol: p.oneOf(f["protocol"], "load.protocol", "tcp", "udp"),
 		Connections:    p.integer(f["connections"], "load.connections", 1, 1, 200000),
 		Rate:           p.integer(f["rate"], "load.rate", 200, 1, 100000),
 		Hold:           p.duration(f["hold"], "load.hold", 2*time.Minute),
 		BytesPerSecond: p.integer(f["bytesPerSecond"], "load.bytesPerSecond", 0, 0, 1<<30),
+		Each:           p.duration(f["each"], "load.each", 0),
 	}
 	l.Protocol = cmpOr(l.Protocol, "tcp")
 	if l.From != "" {

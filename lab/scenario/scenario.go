@@ -73,6 +73,7 @@ type LoadStep struct {
 	Rate           int           `json:"rate"` // new connections a second
 	Hold           time.Duration `json:"hold"`
 	BytesPerSecond int           `json:"bytesPerSecond"` // on each connection
+	Each           time.Duration `json:"each,omitempty"` // after which each is closed and opened anew; 0: it is kept
 }
 
 // WaitStep waits for a condition: words of kubectl wait, or "settled".
