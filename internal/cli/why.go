@@ -295,6 +295,7 @@ func newWhy(s Streams) *cobra.Command {
 	command.Flags().StringVar(&color, "color", "auto", "auto, always or never; NO_COLOR is obeyed")
 	command.Flags().StringVar(&file, "snapshot", "", "diagnose a case that 'podpath snapshot save' wrote; nothing is contacted")
 	command.Flags().StringVarP(&many, "filename", "f", "", "file of connections to follow by configuration, or - for standard input")
+	command.Flags().BoolVar(&a.opts.Once, "once", false, "ask once; do not ask 24 times more, within two seconds, where the answer is good or answers vary")
 	command.Flags().StringVar(&saveTo, "save", "", "also write the case as a snapshot to this file")
 	fixed(command, "output", report.Formats...)
 	fixed(command, "color", "auto", "always", "never")

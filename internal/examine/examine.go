@@ -37,6 +37,7 @@ type Options struct {
 
 	Probe     vantage.Request // its Pod, Node, Nodes, Plan and Facts are filled in here
 	SkipProbe bool
+	Once      bool   // ask once: do not ask again where the answer is good, or answers vary
 	Roots     string // PEM that is trusted beside what the pod trusts
 
 	Control  bool // of a whole cluster, read what surrounds the API server too
@@ -211,5 +212,9 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	req.FarNodes = farNodes(c)
 	req.Container = c.Question.Container
 	req.Sockets = c.Question.Via == "app"
+	if !o.Once {
+		spec := quick
+		req.More = &spec
+	}
 	return req
 }

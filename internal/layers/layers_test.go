@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"internal/collect/kube":  {"internal/model", "internal/policy"},
 	"internal/collect/azure": {"internal/model"},
 	"internal/collect/node":  {"internal/model"},
-	"internal/vantage":       {"internal/model", "internal/probe"},
+	"internal/vantage":       {"internal/model", "internal/probe", "internal/watch"},
 	"internal/snapshot":      {"internal/model"},
 	"internal/examine":       {"internal/model", "internal/trace", "internal/policy", "internal/diagnose", "internal/probe", "internal/collect", "internal/vantage", "internal/check", "internal/cni", "internal/watch"},
 	"internal/manifest":      {"internal/model", "internal/policy"},

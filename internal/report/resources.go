@@ -19,7 +19,7 @@ func (p *printer) resources(r *Report) {
 		switch {
 		case all || u.State != resource.Room:
 			shown = append(shown, u)
-		case r.Watched != nil:
+		case r.Watched != nil && !brief(r.Watched):
 			room = append(room, amount(u))
 		}
 	}

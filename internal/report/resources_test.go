@@ -23,11 +23,13 @@ func TestResourcesText(t *testing.T) {
 		holds, not []string
 	}{
 		{
-			"what is near its end is told, with who and what helps", Report{Resources: []resource.Use{full, room}}, Options{ASCII: true, Width: 200},
+			"what is near its end is told, with who and what helps",
+			Report{Resources: []resource.Use{full, room}},
+			Options{ASCII: true, Width: 200},
 			[]string{"! source ports of loadbalancer/lb/out towards 192.0.2.1:443/tcp: 1,020 of 1,024 ports (100 %), +2 a minute: gone in 2m0s", "pod/a/b: 1,000 ports towards 192.0.2.1:443", "$ az more"},
 			[]string{"connection table", "\x1b[2J"},
 		},
-		{"what has room is told in short to those who watch", Report{Resources: []resource.Use{room}, Watched: &watch.Summary{}}, Options{ASCII: true}, []string{"+ room: connection table of node/n: 12 of 65,536 entries (0 %)"}, []string{"Make room"}},
+		{"what has room is told in short to those who watch", Report{Resources: []resource.Use{room}, Watched: &watch.Summary{Verdict: watch.Verdict{Class: watch.Intermittent}}}, Options{ASCII: true}, []string{"+ room: connection table of node/n: 12 of 65,536 entries (0 %)"}, []string{"Make room"}},
 		{"and not to others", Report{Resources: []resource.Use{room}}, Options{ASCII: true}, nil, []string{"can run out"}},
 		{"a cause that says how to mend it says it once", Report{Resources: []resource.Use{full}, Causes: []diagnose.Finding{{Subject: full.Of, Fix: full.Remedy}}}, Options{ASCII: true}, []string{"1,020"}, []string{"az more"}},
 	} {

@@ -390,6 +390,8 @@ func (p *printer) causes(r *Report) {
 		case "true":
 		case "unknown":
 			p.title("No answer: the question could not be probed from its own side, and configuration alone shows no cause")
+		case "slow":
+			p.title("It is slow, and no cause could be proven")
 		default:
 			p.title("It fails, and no cause could be proven")
 		}

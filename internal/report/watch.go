@@ -22,6 +22,10 @@ func (p *printer) watched(r *Report) {
 		return
 	}
 	p.title("Over time")
+	if brief(s) && !p.o.Wide {
+		p.line("  "+p.paint("pass", p.glyph("✓ ", "+ ")), fmt.Sprintf("asked %d times within %s: none failed; so few tell no rate under %s ('podpath watch' asks longer)", s.Rate.Of, dur(s.To.Sub(s.From)), percent(s.Blind)))
+		return
+	}
 	style := map[watch.Class]string{watch.Never: "pass", watch.Recovered: "pass", watch.Undecided: "unknown"}[s.Class]
 	if style == "" {
 		style = "drop"
@@ -33,6 +37,12 @@ func (p *printer) watched(r *Report) {
 	for _, f := range Facts(s) {
 		p.line("  "+p.paint("dim", p.glyph("▸ ", "> ")), model.Printable(f))
 	}
+}
+
+// brief says that there is nothing to tell but how little was asked: the few more
+// tries of a question whose first answer was good.
+func brief(s *watch.Summary) bool {
+	return s.Class == watch.Never && s.To.Sub(s.From) < 10*time.Second && s.Late == 0 && s.Lookups == nil && s.SYNs == nil && s.Idle == nil
 }
 
 // slice is one line of those that are worth comparing: a kind with one value says nothing that another line does not.

@@ -29,7 +29,7 @@ type way struct {
 // wants the other places unless the question was answered well.
 func (s *session) podVantage(ctx context.Context) (obs []model.Observation) {
 	defer func() {
-		if !questionOK(obs) {
+		if !questionOK(obs) || s.vary() {
 			s.wantOthers()
 		}
 	}()
@@ -84,6 +84,13 @@ func questionOK(obs []model.Observation) bool {
 		}
 	}
 	return some
+}
+
+// quickly says that no answer was slow: what is slow is told as that, and asking it often takes its time.
+func quickly(obs []model.Observation) bool {
+	return !slices.ContainsFunc(obs, func(o model.Observation) bool {
+		return o.Purpose == probe.PurposeQuestion && o.Took > 1500*time.Millisecond
+	})
 }
 
 // unfit says why nothing can be probed from a pod.
@@ -142,7 +149,9 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 	if s.req.Again {
 		first.Targets = nil
 	}
-	obs, err := s.runPlan(ctx, c, first, s.hedge(ctx))
+	waiting, over := context.WithCancel(ctx)
+	obs, err := s.runPlan(ctx, c, first, s.hedge(waiting))
+	over()
 	if err != nil && s.gone(ctx, live) {
 		err = errPodGone
 	}
@@ -159,7 +168,11 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 		s.note("the probe of pod %s/%s was sent from %s, a pod that podpath made like it (labels, account, node, name resolution) and removes again",
 			live.Namespace, live.Name, c.pod)
 	}
-	s.repeats.Go(func() { s.repeat(ctx, c, pl, s.req.Plan.For(model.VantagePod, s.req.Facts)) })
+	if s.req.More != nil && questionOK(obs) && quickly(obs) {
+		s.more(ctx, c, pl)
+	} else {
+		s.repeats.Go(func() { s.repeat(ctx, c, pl, s.req.Plan.For(model.VantagePod, s.req.Facts)) })
+	}
 	s.mu.Lock()
 	c.starting = nil
 	s.recheck = func(ctx context.Context) { s.again(ctx, c, pl) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -147,4 +148,58 @@ func FuzzLines(f *testing.F) {
 			t.Fatalf("%d lines, %d outcomes, %d broken", ends, n, l.bad())
 		}
 	})
+}
+
+// A question that is answered well is asked a few times more. As long as all goes
+// well, no other place is troubled; where one of them fails, each asks as often.
+func TestMoreTries(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		fails  model.Reason
+		status int
+		places int
+		noted  bool
+	}{
+		{"all is well", model.OK, 0, 1, false},
+		{"one fails", model.Refused, 0, 4, false},
+		{"the rate is limited, which is podpath's own haste", model.HTTPStatus, http.StatusTooManyRequests, 1, true},
+		{"another status is a failure", model.HTTPStatus, http.StatusBadGateway, 4, false},
+	} {
+		c := newCluster(livePod())
+		req := request()
+		req.Vantages = []model.Vantage{model.VantagePod, model.VantagePeer, model.VantageNode, model.VantageOtherNode}
+		req.Escalate = true
+		req.More = &probe.Series{Every: 50 * time.Millisecond, For: 3 * time.Second, Count: 3}
+		s := newSession(Clients{Kube: c.Clientset}, req)
+		s.exec = func(ctx context.Context, call execCall) error {
+			if call.command[1] != "watch" {
+				return c.run(ctx, call)
+			}
+			out := json.NewEncoder(call.stdout)
+			for i := range 3 {
+				try := model.Try{Purpose: probe.PurposeQuestion, Result: model.OK}
+				if i == 1 && tc.fails != model.OK {
+					try.Result = tc.fails
+					o := model.Observation{Purpose: probe.PurposeQuestion, Result: tc.fails, Failed: "http"}
+					if tc.status > 0 {
+						o.HTTP = &model.HTTPAnswer{Status: tc.status}
+					}
+					_ = out.Encode(probe.Line{Sample: &o})
+				}
+				_ = out.Encode(probe.Line{Try: &try})
+			}
+			return nil
+		}
+		r := s.run(t.Context())
+		places, noted := map[model.Vantage]int{}, false
+		for _, try := range r.Tries {
+			places[try.Vantage]++
+		}
+		for _, n := range r.Notes {
+			noted = noted || strings.Contains(n, "429")
+		}
+		if len(places) != tc.places || noted != tc.noted {
+			t.Errorf("%s: tries by place %v, noted %v; want %d places, noted %v", tc.name, places, noted, tc.places, tc.noted)
+		}
+	}
 }

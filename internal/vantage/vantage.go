@@ -82,6 +82,7 @@ type Request struct {
 	Env map[string]string // this machine's variables, for proxies on the way from here
 
 	Series *probe.Series                   // repeat the question from every place; nil: once
+	More   *probe.Series                   // asked by the pod again where its first answer was good, and by the others where that then fails; nil: once is enough
 	Again  bool                            // the question has been asked once already: only the series is wanted
 	OnLine func(model.Vantage, probe.Line) // told what a series tells, as it comes, one line at a time; may be nil
 }
@@ -126,7 +127,7 @@ func (r *Request) defaults() {
 	}
 	if r.Series != nil { // what is created must outlast it
 		r.TTL += max(r.Series.For, 2*r.Series.Search) + seriesGrace
-		r.Escalate = false
+		r.Escalate, r.More = false, nil
 	}
 }
 
@@ -162,6 +163,7 @@ type session struct {
 	recheck      func(context.Context) // asks the question again from the pod
 	repeats      sync.WaitGroup        // series that run
 	tries        map[model.Vantage]int // that were told from each place
+	varies       bool                  // the question was answered well, and then it was not
 }
 
 // created is an object to remove.

@@ -27,10 +27,13 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 	LastResort: true,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
-		if seen == nil || !slowAnswer(seen) || smallPasses(p) != nil {
-			return // what small packets get at once is not slow: full ones are lost
+		if seen == nil || !slowAnswer(seen) {
+			return
 		}
 		ph := seen.PhaseOf("http")
+		if small := smallPasses(p); small != nil && small.PhaseOf("http") != nil && 2*small.PhaseOf("http").Duration < ph.Duration {
+			return // what small packets get at once is not slow: full ones are lost
+		}
 		title := fmt.Sprintf("%s takes %s to answer", p.Host(), ph.Duration.Round(100*time.Millisecond))
 		if seen.Failed == "http" {
 			title = fmt.Sprintf("%s gives no answer within %s", p.Host(), ph.Duration.Round(100*time.Millisecond))
@@ -45,7 +48,7 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 		for _, phase := range seen.Phases {
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%s: %s", phase.Name, phase.Duration.Round(time.Millisecond))))
 		}
-		if here := p.At(model.VantageHere); here != nil {
+		if here := p.At(model.VantageHere); here != nil && here.PhaseOf("http") != nil {
 			if !slowAnswer(here) {
 				return
 			}

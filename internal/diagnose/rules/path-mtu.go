@@ -91,10 +91,15 @@ func smallPasses(p *diagnose.Pass) *model.Observation {
 
 // largeFails is a question that works and stalls as soon as its request fills packets.
 func largeFails(p *diagnose.Pass) *model.Observation {
-	if seen := p.Seen(); seen == nil || seen.Result != model.OK {
+	seen := p.Seen()
+	if seen == nil || seen.Result != model.OK {
 		return nil
 	}
 	for _, o := range p.Control(p.Origin(), "control:large-request") {
+		plain, full := seen.PhaseOf("http"), o.PhaseOf("http")
+		if plain != nil && full != nil && full.Duration < 2*plain.Duration {
+			continue // it did not wait long enough: the small request is slow too
+		}
 		if o.Result == model.TimedOut && o.Failed != "tcp" && o.Failed != "dns" && o.Failed != "tls" {
 			return o
 		}
