@@ -22,6 +22,7 @@ func Check(ctx context.Context, o Options) (*check.Report, error) {
 		o.Progress = func(string) {}
 	}
 	o.Control = true
+	o.Azure.Metrics, o.Azure.Fleet, o.Azure.Advisor = true, true, true
 	var work sync.WaitGroup
 	var shown []model.Certificate
 	var hidden error

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -146,6 +147,7 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 			azo := o.Azure
 			azo.Host = c.Question.To.Host
 			azo.Metrics = outside(c.Question.To)
+			azo.Machines, azo.Advisor = machines(c, from), true
 			azure.Collect(ctx, azo, &az)
 			a.Timing.Collect = time.Since(start)
 		})
@@ -184,6 +186,21 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 		throughAzureProxy(ctx, c, from, req, o)
 	}
 }
+
+// machines are the nodes whose load matters to the question: that of the asking
+// pod, and those of the pods that answer.
+func machines(c *model.Case, from kube.From) []string {
+	out := []string{from.Node}
+	for _, b := range slices.Concat(endpoints(c), podsNamed(c)) {
+		if pod := c.World.Kube.Pods[b.Pod]; pod != nil && !slices.Contains(out, pod.Node) && len(out) < mostMachines {
+			out = append(out, pod.Node)
+		}
+	}
+	return out
+}
+
+// mostMachines bounds the filter of a metrics request.
+const mostMachines = 10
 
 // outside says that a destination may lie outside the cluster, so that source
 // ports matter.

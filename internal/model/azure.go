@@ -270,6 +270,15 @@ type VMSS struct {
 	Tags      Labels         `json:"tags,omitempty"`
 	Instances []VMSSInstance `json:"instances,omitempty"`
 	Single    bool           `json:"single,omitempty"`
+	Size      string         `json:"size,omitempty"`   // of its machines, "Standard_D4s_v5"
+	OSDisk    *OSDisk        `json:"osDisk,omitempty"` // of its machines, as the model says; nil: not said
+}
+
+// OSDisk is the operating system's disk of a scale set's machines.
+type OSDisk struct {
+	SizeGB    int    `json:"sizeGB,omitempty"`
+	SKU       string `json:"sku,omitempty"` // Premium_LRS, StandardSSD_LRS, …
+	Ephemeral bool   `json:"ephemeral,omitempty"`
 }
 
 // VMSSInstance is one machine.
@@ -466,4 +475,5 @@ type Advice struct {
 	Impact   string `json:"impact"`
 	Resource string `json:"resource"`
 	Problem  string `json:"problem"`
+	Solution string `json:"solution,omitempty"` // often the problem's own words
 }

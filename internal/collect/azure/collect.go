@@ -36,7 +36,9 @@ type Options struct {
 
 	Host     string    // private DNS zones are read when they could hold this name
 	Metrics  bool      // read the source translation metrics of the last half hour
-	Advisor  bool      // read Azure Advisor's recommendations
+	Machines []string  // names of nodes: read the metrics of their scale sets, of the last half hour
+	Fleet    bool      // those of all scale sets instead
+	Advisor  bool      // read Azure Advisor's recommendations for the node resource group
 	Resolved time.Time // the metrics' end; the zero time means now
 
 	CallTimeout time.Duration // of one call with its retries; default 10 s
@@ -102,6 +104,8 @@ func Collect(ctx context.Context, o Options, w *model.World) {
 	if !c.findCluster(ctx) {
 		return
 	}
+	c.advice(ctx)
+	c.load(ctx)
 	c.machines(ctx)
 	c.work.Wait()
 	c.unused(ctx)
@@ -271,6 +275,7 @@ func (c *collector) pages(ctx context.Context, path, typ string, query url.Value
 // follow asks for what the document with this id refers to. The lock is held.
 func (c *collector) follow(ctx context.Context, id string) {
 	az := &c.w.Azure
+	c.metrics(ctx, id)
 	var ids []string
 	if s := az.Subnets[id]; s != nil {
 		ids = append(ids, s.VNetID, s.NSGID, s.RouteTableID, s.NATGatewayID)
@@ -461,11 +466,13 @@ func (c *collector) finish() {
 			via  []string
 		}{"privatezone", []string{"vnet"}})
 	}
-	if c.o.Metrics {
-		through = append(through, struct {
-			kind string
-			via  []string
-		}{"metric", nil})
+	for kind, asked := range map[string]bool{"metric": c.o.Metrics, "advisor": c.o.Advisor} {
+		if asked {
+			through = append(through, struct {
+				kind string
+				via  []string
+			}{kind, nil})
+		}
 	}
 	for _, t := range through {
 		for _, via := range t.via {
@@ -497,6 +504,9 @@ func (c *collector) arrange() {
 	for _, z := range az.PrivateZones {
 		slices.Sort(z.Links)
 	}
+	slices.SortStableFunc(az.Advisor, func(a, b model.Advice) int {
+		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Category, b.Category), cmp.Compare(a.Problem, b.Problem))
+	})
 	slices.SortStableFunc(az.Metrics, func(a, b model.Series) int {
 		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Aggregate, b.Aggregate), cmp.Compare(fmt.Sprint(a.Dimension), fmt.Sprint(b.Dimension)))
 	})

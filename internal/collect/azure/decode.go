@@ -321,7 +321,13 @@ func decodeNIC(x value) *model.NIC {
 
 func decodeVMSS(x value) *model.VMSS {
 	tags := decodeTags(x)
-	s := &model.VMSS{ID: x.get("id").str(), Name: x.get("name").str(), Tags: tags}
+	s := &model.VMSS{ID: x.get("id").str(), Name: x.get("name").str(), Tags: tags, Size: x.get("sku", "name").str()}
+	if disk := x.props().get("virtualMachineProfile", "storageProfile", "osDisk"); !disk.missing() {
+		s.OSDisk = &model.OSDisk{
+			SizeGB: disk.get("diskSizeGB").num(), SKU: disk.get("managedDisk", "storageAccountType").str(),
+			Ephemeral: strings.EqualFold(disk.get("diffDiskSettings", "option").str(), "Local"),
+		}
+	}
 	for _, key := range []string{"aks-managed-poolName", "poolName"} {
 		for k, v := range tags {
 			if strings.EqualFold(k, key) && s.Pool == "" {
@@ -489,6 +495,7 @@ func decodeAdvice(x value) model.Advice {
 	a := model.Advice{
 		Category: p.get("category").str(), Impact: p.get("impact").str(),
 		Resource: p.get("resourceMetadata", "resourceId").str(), Problem: p.get("shortDescription", "problem").str(),
+		Solution: p.get("shortDescription", "solution").str(),
 	}
 	if a.Resource == "" {
 		a.Resource = p.get("impactedValue").str()

@@ -1,7 +1,14 @@
 package azure
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/podpath/podpath/internal/model"
 )
@@ -39,4 +46,138 @@ func decodeMetric(x value) []model.Series {
 		}
 	}
 	return out
+}
+
+// measure is one request to Azure Monitor. All metrics of a request must have the
+// filter's dimensions and the aggregation.
+type measure struct{ names, aggregation, filter string }
+
+// What is asked of each kind of device. Names, aggregations and dimensions:
+// https://learn.microsoft.com/azure/azure-monitor/reference/metrics-index
+var (
+	ofBalancer = []measure{
+		{"SnatConnectionCount", "Total", "ConnectionState eq '*' and BackendIPAddress eq '*'"},
+		{"UsedSnatPorts,AllocatedSnatPorts", "Average", "BackendIPAddress eq '*' and ProtocolType eq '*'"},
+	}
+	ofNATGateway = []measure{
+		{"SNATConnectionCount", "Total", "ConnectionState eq '*'"},
+		{"TotalConnectionCount", "Total", "Protocol eq '*'"},
+		{"PacketDropCount", "Total", ""},
+		{"DatapathAvailability", "Average", ""},
+	}
+	ofFirewall = []measure{
+		{"SNATPortUtilization", "Average,Maximum", "Protocol eq '*'"},
+		{"FirewallHealth", "Average", "Status eq '*' and Reason eq '*'"},
+	}
+	ofDisk = measure{"OS Disk IOPS Consumed Percentage,OS Disk Bandwidth Consumed Percentage,OS Disk Queue Depth,OS Disk Used Burst IO Credits Percentage", "Average,Maximum", ""}
+	ofVM   = measure{"Percentage CPU,Inbound Flows,Outbound Flows", "Average,Maximum", ""}
+)
+
+// metrics asks for those of a device, once, as soon as it is known. The lock is held.
+func (c *collector) metrics(ctx context.Context, id string) {
+	az := &c.w.Azure
+	if !c.o.Metrics || c.asked["metrics:"+id] {
+		return
+	}
+	var list []measure
+	switch {
+	case az.LoadBalancers[id] != nil && len(az.LoadBalancers[id].Outbound) > 0:
+		list = ofBalancer
+	case az.NATGateways[id] != nil:
+		list = ofNATGateway
+	case az.Firewalls[id] != nil:
+		list = ofFirewall
+	default:
+		return
+	}
+	c.asked["metrics:"+id] = true
+	for _, m := range list {
+		c.spawn(func() { c.measure(ctx, id, m) })
+	}
+}
+
+// load asks for the metrics of scale sets: of those whose machines are asked for,
+// machine by machine.
+func (c *collector) load(ctx context.Context) {
+	sets := map[string][]string{}
+	for _, node := range sorted(c.w.Kube.Nodes) {
+		set, name := instanceOf(c.w.Kube.Nodes[node].ProviderID)
+		switch {
+		case set == "":
+		case c.o.Fleet:
+			sets[set] = []string{"*"}
+		case slices.Contains(c.o.Machines, node):
+			sets[set] = append(sets[set], name)
+		}
+	}
+	for _, set := range sorted(sets) {
+		each := make([]string, len(sets[set]))
+		for i, name := range sets[set] {
+			each[i] = "VMName eq '" + name + "'"
+		}
+		for _, m := range []measure{ofDisk, ofVM} {
+			m.filter = strings.Join(each, " or ")
+			c.spawn(func() { c.measure(ctx, set, m) })
+		}
+	}
+}
+
+// instanceOf is the scale set of a machine and the name that Azure Monitor gives
+// the machine (aks-np1-vmss_0), by the node's provider id.
+func instanceOf(providerID string) (set, name string) {
+	raw, ok := strings.CutPrefix(providerID, "azure://")
+	id := ParseID(raw)
+	if !ok || !strings.EqualFold(id.Type, "Microsoft.Compute/virtualMachineScaleSets/virtualMachines") || len(id.Names) != 2 || strings.Contains(raw, "'") {
+		return "", ""
+	}
+	return parent(Key(raw)), id.Names[0] + "_" + id.Names[1]
+}
+
+// measure reads metrics of the last half hour. A region whose metric has none of
+// the filter's dimensions says 400: asked again without, it gives the sum of all.
+func (c *collector) measure(ctx context.Context, id string, m measure) {
+	const typ = "Microsoft.Insights/metrics"
+	path := id + "/providers/" + typ
+	end := c.o.Resolved.UTC().Truncate(time.Minute)
+	query := url.Values{
+		"metricnames": {m.names}, "aggregation": {m.aggregation}, "interval": {"PT1M"},
+		"timespan": {end.Add(-30*time.Minute).Format(time.RFC3339) + "/" + end.Format(time.RFC3339)},
+	}
+	if m.filter != "" {
+		query.Set("$filter", m.filter)
+		query.Set("top", "2000") // ten series, if nothing is said
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.besideLimit())
+	defer cancel()
+	series, err := c.series(ctx, path, typ, query)
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusBadRequest && m.filter != "" {
+		query.Del("$filter")
+		query.Del("top")
+		series, err = c.series(ctx, path, typ, query)
+	}
+	if err != nil {
+		c.failed("metric", path, typ, err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.w.Azure.Metrics = append(c.w.Azure.Metrics, series...)
+}
+
+func (c *collector) series(ctx context.Context, path, typ string, query url.Values) (out []model.Series, err error) {
+	err = c.call(ctx, func() error {
+		x, err := c.arm.get(ctx, path, typ, query)
+		if err != nil {
+			return err
+		}
+		for _, m := range x.get("value").list() {
+			out = append(out, decodeMetric(m)...)
+		}
+		if err := x.err(); err != nil {
+			return fmt.Errorf("malformed answer: %w", err)
+		}
+		return nil
+	})
+	return out, err
 }

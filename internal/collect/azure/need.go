@@ -5,8 +5,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/podpath/podpath/internal/model"
 )
 
 // onNeed reads what only some questions need.
@@ -14,17 +12,25 @@ func (c *collector) onNeed(ctx context.Context) {
 	if c.o.Host != "" {
 		c.spawn(func() { c.privateZones(ctx) })
 	}
-	if c.o.Metrics {
-		c.metrics(ctx)
-	}
-	if c.o.Advisor {
-		c.spawn(func() {
-			const typ = "Microsoft.Advisor/recommendations"
-			path := "/subscriptions/" + c.where.sub + "/providers/" + typ
-			c.listing(ctx, path, typ, nil)
-		})
-	}
 }
+
+// advice reads what Advisor recommends for what is in the node resource group.
+func (c *collector) advice(ctx context.Context) {
+	if !c.o.Advisor || c.where.nodeGroup == "" {
+		return
+	}
+	c.spawn(func() {
+		const typ = "Microsoft.Advisor/recommendations"
+		path := "/subscriptions/" + c.where.sub + "/providers/" + typ
+		ctx, cancel := context.WithTimeout(ctx, c.besideLimit())
+		defer cancel()
+		c.listing(ctx, path, typ, url.Values{"$filter": {"ResourceGroup eq '" + c.where.nodeGroup + "'"}})
+	})
+}
+
+// besideLimit bounds what is read beside the configuration and answers no
+// question alone: nobody waits for long for it.
+func (c *collector) besideLimit() time.Duration { return min(c.o.CallTimeout, 5*time.Second) }
 
 // privateZones reads the zones that could hold the name, their links and records.
 func (c *collector) privateZones(ctx context.Context) {
@@ -66,51 +72,4 @@ func holds(zone, host string) bool {
 		}
 	}
 	return false
-}
-
-// metrics reads how many source ports are in use, and how many connections failed for want of one.
-func (c *collector) metrics(ctx context.Context) {
-	type query struct{ id, names, aggregation, filter string }
-	var queries []query
-	c.mu.Lock()
-	for _, id := range sorted(c.w.Azure.LoadBalancers) {
-		if lb := c.w.Azure.LoadBalancers[id]; len(lb.Outbound) > 0 {
-			queries = append(queries,
-				query{id, "SnatConnectionCount", "Total", "ConnectionState eq '*' and BackendIPAddress eq '*'"},
-				query{id, "UsedSnatPorts,AllocatedSnatPorts", "Average", "BackendIPAddress eq '*' and ProtocolType eq '*'"})
-		}
-	}
-	for _, id := range sorted(c.w.Azure.NATGateways) {
-		queries = append(queries, query{id, "SNATConnectionCount", "Total", "ConnectionState eq '*'"})
-	}
-	c.mu.Unlock()
-	end := c.o.Resolved.UTC().Truncate(time.Minute)
-	span := end.Add(-30*time.Minute).Format(time.RFC3339) + "/" + end.Format(time.RFC3339)
-	for _, q := range queries {
-		c.spawn(func() {
-			const typ = "Microsoft.Insights/metrics"
-			path := q.id + "/providers/" + typ
-			var series []model.Series
-			err := c.call(ctx, func() error {
-				x, err := c.arm.get(ctx, path, typ, url.Values{
-					"metricnames": {q.names}, "aggregation": {q.aggregation}, "$filter": {q.filter},
-					"interval": {"PT1M"}, "timespan": {span},
-				})
-				if err != nil {
-					return err
-				}
-				for _, m := range x.get("value").list() {
-					series = append(series, decodeMetric(m)...)
-				}
-				return x.err()
-			})
-			if err != nil {
-				c.failed("metric", path, typ, err)
-				return
-			}
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.w.Azure.Metrics = append(c.w.Azure.Metrics, series...)
-		})
-	}
 }
