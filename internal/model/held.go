@@ -6,24 +6,27 @@ import (
 	"slices"
 )
 
-// HeldFlows are the TCP connections of a node's connection table from one address
-// to one address and port, as the packet leaves for it. Each takes a source port
-// wherever its source is translated, until the table that translates forgets it.
+// HeldFlows are the connections of a node's connection table from one address to
+// one address and port, as the packet leaves for it: TCP, or UDP by itself. Each
+// takes a source port wherever its source is translated, until the table that
+// translates forgets it.
 type HeldFlows struct {
-	From  netip.Addr     `json:"from"`
-	To    netip.AddrPort `json:"to"`
-	Count int            `json:"count"`
-	Over  int            `json:"over,omitempty"` // of them, closed or closing: they hold their port all the same
+	From   netip.Addr     `json:"from"`
+	To     netip.AddrPort `json:"to"`
+	UDP    bool           `json:"udp,omitempty"`
+	Count  int            `json:"count"`
+	Over   int            `json:"over,omitempty"`   // of them, closed or closing: they hold their port all the same
+	Asking int            `json:"asking,omitempty"` // of them, without an answer until now: who gets no port waits here too
 }
 
-// HeldTo are the connections that a node holds to a destination, by the pod or node
+// HeldTo are the TCP connections that a node holds to a destination, by the pod or node
 // that opened them, the most first. ok: its table was read.
 func (w *World) HeldTo(to netip.AddrPort, node string) (held []Holder, ok bool) {
 	facts := w.Nodes[node]
 	if facts == nil || facts.Held == nil {
 		return nil, false
 	}
-	held = slices.DeleteFunc(w.Holders(node), func(h Holder) bool { return h.To != to })
+	held = slices.DeleteFunc(w.Holders(node), func(h Holder) bool { return h.To != to || h.UDP })
 	slices.SortStableFunc(held, func(a, b Holder) int { return cmp.Compare(b.Count, a.Count) })
 	return held, true
 }

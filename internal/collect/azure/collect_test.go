@@ -442,3 +442,42 @@ func TestNeeds(t *testing.T) {
 		t.Errorf("metrics: %+v\n%s", w.Azure.Metrics, gapText(w))
 	}
 }
+
+// TestMeasures: each device is asked for its metrics once, machines by the names
+// that Azure Monitor has for them, and a filter that is refused is left out.
+func TestMeasures(t *testing.T) {
+	f := newCloud(t)
+	w := f.world()
+	gateway := testRG + "/providers/Microsoft.Network/natGateways/out"
+	f.put(gateway, `{"idleTimeoutInMinutes":4}`)
+	f.put(testVNet+"/subnets/Nodes", `{"addressPrefix":"10.1.0.0/16","natGateway":`+ref(gateway)+`}`)
+	var mu sync.Mutex
+	asked := map[string]int{}
+	metrics := func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		mu.Lock()
+		asked[q.Get("metricnames")+"|"+q.Get("$filter")+"|"+q.Get("top")]++
+		mu.Unlock()
+		if strings.HasPrefix(q.Get("metricnames"), "OS Disk") && q.Get("$filter") != "" {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"code":"BadRequest","message":"Metric: OS Disk Queue Depth does not support requested dimension combination: vmname"}`)
+			return
+		}
+		fmt.Fprint(w, `{"value":[]}`)
+	}
+	f.fail(gateway+"/providers/Microsoft.Insights/metrics", metrics)
+	f.fail(testSet+"/providers/Microsoft.Insights/metrics", metrics)
+	collectInto(t, f, w, func(o *Options) { o.Metrics, o.Machines = true, []string{"aks-pool-vmss000000"} })
+	one := "VMName eq 'aks-pool-vmss_0'"
+	for _, want := range []string{
+		"SNATConnectionCount|ConnectionState eq '*'|2000", "TotalConnectionCount|Protocol eq '*'|2000", "PacketDropCount||", "DatapathAvailability||",
+		ofDisk.names + "|" + one + "|2000", ofDisk.names + "||", ofVM.names + "|" + one + "|2000",
+	} {
+		if asked[want] != 1 {
+			t.Errorf("%q was asked %d times", want, asked[want])
+		}
+	}
+	if len(asked) != 7 || strings.Contains(gapText(w), "metrics of") {
+		t.Errorf("%v\n%s", asked, gapText(w))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -90,34 +91,42 @@ type counting struct {
 type heldKey struct {
 	from netip.Addr
 	to   netip.AddrPort
+	udp  bool
 }
 
-// Bounds of what is counted and kept of TCP: those who hold most matter.
+// Bounds of what is counted and kept of connections: those who hold most matter.
 const (
 	maxHeldKinds = 65536
 	maxHeld      = 512
 )
 
-// States of a TCP entry in which the connection is over or ending (enum
-// tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h: FIN_WAIT 4 to CLOSE 8).
+// States of a TCP entry (enum tcp_conntrack, linux/netfilter/nf_conntrack_tcp.h):
+// in SYN_SENT nobody has answered yet, from FIN_WAIT to CLOSE it is over or ending.
 const (
+	tcpSynSent = 1
 	tcpFinWait = 4
 	tcpClose   = 8
 )
 
-// hold counts a TCP entry by who opened it and where it leads.
+// ctSeenReply is set in an entry's status once a packet came back.
+const ctSeenReply = 1 << 1
+
+// hold counts an entry by who opened it and where it leads.
 func (c *counting) hold(e *entry) {
-	key := heldKey{e.from, e.leads}
+	key := heldKey{e.from, e.leads, e.protocol == unix.IPPROTO_UDP}
 	h := c.held[key]
 	if h == nil {
 		if len(c.held) >= maxHeldKinds {
 			return // a node with so many kinds has no single one that matters
 		}
-		h = &model.HeldFlows{From: e.from, To: e.leads}
+		h = &model.HeldFlows{From: e.from, To: e.leads, UDP: key.udp}
 		c.held[key] = h
 	}
 	h.Count++
-	if e.state >= tcpFinWait && e.state <= tcpClose {
+	switch {
+	case key.udp && e.status&ctSeenReply == 0, !key.udp && e.state == tcpSynSent:
+		h.Asking++
+	case !key.udp && e.state >= tcpFinWait && e.state <= tcpClose:
 		h.Over++
 	}
 }
@@ -128,14 +137,14 @@ func (c *counting) holders() []model.HeldFlows {
 		out = append(out, *h)
 	}
 	slices.SortFunc(out, func(a, b model.HeldFlows) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), a.From.Compare(b.From), a.To.Compare(b.To))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), a.From.Compare(b.From), a.To.Compare(b.To), cmp.Compare(fmt.Sprint(a.UDP), fmt.Sprint(b.UDP)))
 	})
 	return out[:min(len(out), maxHeld)]
 }
 
 func (c *counting) add(m []byte) {
 	e, ok := parseEntry(m)
-	if ok && e.protocol == unix.IPPROTO_TCP && c.held != nil {
+	if ok && (e.protocol == unix.IPPROTO_TCP || e.protocol == unix.IPPROTO_UDP) && c.held != nil {
 		c.hold(&e)
 	}
 	if !ok || e.protocol != unix.IPPROTO_UDP || e.asked == e.leads {

@@ -81,15 +81,16 @@ func TestHeld(t *testing.T) {
 	for _, m := range [][]byte{
 		slices.Concat(message(6, "10.244.0.5:4000", far, far, 0, 28), state(3)),
 		slices.Concat(message(6, "10.244.0.5:4001", far, far, 0, 28), state(7)), // TIME_WAIT
-		message(6, "10.244.0.5:4002", far, far, 0, 28),
+		slices.Concat(message(6, "10.244.0.5:4002", far, far, 0, 28), state(1)), // SYN_SENT
 		slices.Concat(message(6, "10.244.0.6:4000", "10.0.0.9:80", far, 0, 28), state(3)), // by a Service: where it leads counts
 		message(17, "10.244.0.6:4000", far, far, 0, 28),
 	} {
 		c.add(m)
 	}
 	want := []model.HeldFlows{
-		{From: netip.MustParseAddr("10.244.0.5"), To: netip.MustParseAddrPort(far), Count: 3, Over: 1},
+		{From: netip.MustParseAddr("10.244.0.5"), To: netip.MustParseAddrPort(far), Count: 3, Over: 1, Asking: 1},
 		{From: netip.MustParseAddr("10.244.0.6"), To: netip.MustParseAddrPort(far), Count: 1},
+		{From: netip.MustParseAddr("10.244.0.6"), To: netip.MustParseAddrPort(far), UDP: true, Count: 1, Asking: 1},
 	}
 	if got := c.holders(); !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
