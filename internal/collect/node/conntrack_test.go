@@ -80,8 +80,8 @@ func TestHeld(t *testing.T) {
 	const far = "203.0.113.10:443"
 	for _, m := range [][]byte{
 		slices.Concat(message(6, "10.244.0.5:4000", far, far, 0, 28), state(3)),
-		slices.Concat(message(6, "10.244.0.5:4001", far, far, 0, 28), state(7)), // TIME_WAIT
-		slices.Concat(message(6, "10.244.0.5:4002", far, far, 0, 28), state(1)), // SYN_SENT
+		slices.Concat(message(6, "10.244.0.5:4001", far, far, 0, 28), state(7)),           // TIME_WAIT
+		slices.Concat(message(6, "10.244.0.5:4002", far, far, 0, 28), state(1)),           // SYN_SENT
 		slices.Concat(message(6, "10.244.0.6:4000", "10.0.0.9:80", far, 0, 28), state(3)), // by a Service: where it leads counts
 		message(17, "10.244.0.6:4000", far, far, 0, 28),
 	} {
