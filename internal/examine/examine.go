@@ -180,7 +180,7 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	reached(c)
 	series(ctx, c, seen, o)
 	c.Notes = seen.Notes
-	c.World.Listeners, c.World.Sockets = seen.Listeners, seen.Sockets
+	c.World.Listeners, c.World.Sockets, c.World.Inside = seen.Listeners, seen.Sockets, seen.Inside
 	c.Notes = append(c.Notes, ownConnections(c)...)
 	if !o.SkipProbe {
 		throughAzureProxy(ctx, c, from, req, o)

@@ -14,6 +14,7 @@ type World struct {
 	Nodes     map[string]*NodeFacts `json:"nodes,omitempty"`     // by node name, only nodes that were entered
 	Listeners map[Ref][]Listener    `json:"listeners,omitempty"` // by pod: the sockets that listen in its network namespace; only pods that were entered for it
 	Sockets   map[Ref][]Connection  `json:"sockets,omitempty"`   // by pod: its own TCP connections, where they were asked for
+	Inside    map[Ref]*Inside       `json:"inside,omitempty"`    // by pod: what was read in its own network namespace; only pods that were entered for it
 	Gaps      []Gap                 `json:"gaps,omitempty"`
 	Read      map[string]bool       `json:"read,omitempty"` // kinds (as in Ref) whose list is complete for the question: "networkpolicy", "nsg", …
 }

@@ -164,7 +164,7 @@ func (a *attempt) connect(ctx context.Context, addr netip.Addr) {
 	if conn == nil {
 		return
 	}
-	defer conn.Close()
+	defer a.hangUp(conn)
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if a.proxy != nil && !a.throughProxy(conn) {

@@ -24,13 +24,14 @@ type runner struct {
 	resolv   string // paths, so that tests have their own
 	hosts    string
 	dnsPort  uint16 // 53, but for tests
+	brief    bool   // close connections by a reset: local ports are few
 	question *progress
 	slots    chan struct{}
 }
 
 func newRunner(plan Plan) *runner {
 	return &runner{
-		plan: plan, resolv: "/etc/resolv.conf", hosts: "/etc/hosts", dnsPort: 53,
+		plan: plan, resolv: "/etc/resolv.conf", hosts: "/etc/hosts", dnsPort: 53, brief: portsAreFew(),
 		question: newProgress(), slots: make(chan struct{}, parallel),
 	}
 }

@@ -56,6 +56,7 @@ type Share struct {
 
 // kinds are the resources, in the order of the way: the pod, its node, the way out.
 var kinds = []func(*model.Case) []Use{
+	localPorts,
 	conntrack,
 }
 

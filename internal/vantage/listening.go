@@ -87,7 +87,7 @@ func (s *session) inPod(ctx context.Context, ref model.Ref, what, verb string, a
 	out, err := s.verb(ctx, c, nil, nil, func() []string { return []string{verb} })
 	if err == nil {
 		if err = json.Unmarshal(out, answer); err != nil {
-			err = fmt.Errorf("the probe named no sockets: %w", err)
+			err = fmt.Errorf("the probe told nothing that can be read: %w; is %s the probe image of this podpath?", err, s.req.Image)
 		}
 	}
 	if err != nil && s.gone(ctx, live) {

@@ -174,7 +174,7 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 		s.repeats.Go(func() { s.repeat(ctx, c, pl, s.req.Plan.For(model.VantagePod, s.req.Facts)) })
 	}
 	s.mu.Lock()
-	c.starting = nil
+	c.starting, s.entered = nil, w.via == ViaEphemeral
 	s.recheck = func(ctx context.Context) { s.again(ctx, c, pl) }
 	s.mu.Unlock()
 	return obs, nil

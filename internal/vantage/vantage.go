@@ -93,6 +93,7 @@ type Result struct {
 	NodeFacts    map[string]*model.NodeFacts
 	Listeners    map[model.Ref][]model.Listener   // of pods behind the destination that refused
 	Sockets      map[model.Ref][]model.Connection // of the asking pod, where they were asked for
+	Inside       map[model.Ref]*model.Inside      // of the asking pod, and of pods behind the destination that were slow or silent
 	Gaps         []model.Gap
 	Notes        []string // what was done to the cluster, and what stays
 	Tries        []model.Try
@@ -161,6 +162,7 @@ type session struct {
 	nodeFacts    *model.NodeFacts      // then, if it was read: its state before any pod was started there
 	begun        time.Time             // when the pod's own probe began
 	recheck      func(context.Context) // asks the question again from the pod
+	entered      bool                  // the asking pod itself was entered: what is read there is its own
 	repeats      sync.WaitGroup        // series that run
 	tries        map[model.Vantage]int // that were told from each place
 	varies       bool                  // the question was answered well, and then it was not
@@ -199,7 +201,7 @@ func (s *session) run(ctx context.Context) Result {
 	})
 	podSide.Go(func() { s.ownSockets(wait) })
 	if s.req.Via != ViaNone {
-		for _, f := range []func(context.Context){s.peer, s.otherNode, s.farNodes, s.listening, s.sweep} {
+		for _, f := range []func(context.Context){s.peer, s.otherNode, s.farNodes, s.listening, s.insides, s.sweep} {
 			others.Go(func() { f(wait) })
 		}
 		others.Go(func() {

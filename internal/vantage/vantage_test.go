@@ -129,6 +129,8 @@ func (c *cluster) run(ctx context.Context, call execCall) error {
 			c.mended.Store(true)
 		}
 		return json.NewEncoder(call.stdout).Encode(model.NodeFacts{Counters: map[string]int64{"IpInAddrErrors": n}, Sysctls: c.sysctls})
+	case "inside":
+		return json.NewEncoder(call.stdout).Encode(model.Inside{Counters: map[string]int64{"TcpExtListenDrops": n}, Sockets: []model.SocketCount{{Count: int(n)}}})
 	case "watch":
 		return c.series(call)
 	case "sh":

@@ -77,6 +77,7 @@ func All() []diagnose.Rule {
 		pathMTU,
 		podAddressesUsedUp,
 		podMTUTooLarge,
+		podPorts,
 		podRangeExhausted,
 		policyDenies,
 		policyTierDenies,

@@ -9,6 +9,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/podpath/podpath/internal/collect/node"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/probe"
 )
@@ -28,6 +29,7 @@ const usage = `podpath-probe tells what connections do from where it runs.
                                    write what the kernel of this node says (JSON)
   podpath-probe listen             write which sockets of this network namespace listen (JSON)
   podpath-probe connections        write which TCP connections this network namespace has (JSON)
+  podpath-probe inside              write what the kernel says of this pod's sockets, queues and processes (JSON)
   podpath-probe stop               end the serving process of this container
 `
 
@@ -56,6 +58,8 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		err = listening(s.Out)
 	case "connections":
 		err = connections(s.Out)
+	case "inside":
+		err = json.NewEncoder(s.Out).Encode(node.Inside("/"))
 	case "stop":
 		err = tell(socketName(), "stop")
 	case "help", "-h", "--help":
