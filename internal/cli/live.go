@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,8 +50,11 @@ type slice struct {
 const (
 	redraw = 200 * time.Millisecond
 	retell = 10 * time.Second
-	strip  = 30 // stretches of a drawing
+	strip  = 30 // stretches of a drawing, where the terminal is wide enough
 )
+
+// wipe goes back over so many lines and clears them. Ctrl-C has left its own mark in the line.
+const wipe = "\r\x1b[%dA\x1b[J"
 
 func newLiveView(s Streams, output string, look report.Options, quiet bool) *liveView {
 	l := &liveView{w: s.Err, quiet: quiet, plain: look.ASCII, width: look.Width, now: time.Now}
@@ -71,6 +75,9 @@ func newLiveView(s Streams, output string, look report.Options, quiet bool) *liv
 func (l *liveView) line(place model.Vantage, piece probe.Line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.begun.IsZero() {
+		l.what = "" // reading is over
+	}
 	if l.json != nil {
 		_ = l.json.Encode(struct {
 			Vantage model.Vantage `json:"vantage"`
@@ -126,7 +133,7 @@ func (l *liveView) show() {
 	l.last = now
 	text := l.text(now)
 	if l.tty && l.drawn > 0 {
-		fmt.Fprintf(l.w, "\x1b[%dA\x1b[J", l.drawn)
+		fmt.Fprintf(l.w, wipe, l.drawn)
 	}
 	l.drawn = len(text)
 	for _, t := range text {
@@ -136,22 +143,27 @@ func (l *liveView) show() {
 
 // text is a line for each slice, none longer than the terminal is wide.
 func (l *liveView) text(now time.Time) []string {
-	out := []string{fmt.Sprintf("%s … %.0fs", model.Printable(l.what), now.Sub(l.begun).Seconds())}
+	out := []string{fmt.Sprintf("%s … %.0fs", model.Printable(cmp.Or(l.what, "watching")), now.Sub(l.begun).Seconds())}
 	slices.SortStableFunc(l.lines, func(a, b slice) int {
 		if c := strings.Compare(string(a.place), string(b.place)); c != 0 {
 			return c
 		}
 		return strings.Compare(a.name, b.name)
 	})
-	for _, s := range l.lines {
-		failed := 0
-		for i := range s.tries {
-			if watch.Failed(&s.tries[i]) {
-				failed++
-			}
+	counts, wide := make([]string, len(l.lines)), strip
+	for i, s := range l.lines {
+		counts[i] = s.count()
+		if l.tty && l.width > 0 {
+			const before = 2 + 10 + 1 + 21 + 2 // place, name and blanks
+			wide = min(wide, l.width-before-len(counts[i])-1)
 		}
-		spark := report.Bars(watch.Spark(s.tries, l.begun, now, strip), l.plain)
-		out = append(out, fmt.Sprintf("  %-10s %-24s %s %d of %d failed", s.place, model.Printable(s.name), spark, failed, len(s.tries)))
+	}
+	for i, s := range l.lines {
+		spark := ""
+		if wide >= 8 {
+			spark = report.Bars(watch.Spark(s.tries, l.begun, now, wide), l.plain) + " "
+		}
+		out = append(out, fmt.Sprintf("  %-10s %-21s %s%s", s.place, ansi.Truncate(model.Printable(s.name), 21, "…"), spark, counts[i]))
 	}
 	if l.tty && l.width > 0 {
 		for i := range out {
@@ -161,12 +173,23 @@ func (l *liveView) text(now time.Time) []string {
 	return out
 }
 
+// count says how many failed, and how the last of them did.
+func (s *slice) count() string {
+	failed, why := 0, ""
+	for i := range s.tries {
+		if t := &s.tries[i]; watch.Failed(t) {
+			failed, why = failed+1, ": "+strings.TrimSpace(t.Failed+" "+string(t.Result))
+		}
+	}
+	return fmt.Sprintf("%d of %d failed%s", failed, len(s.tries), why)
+}
+
 // stop wipes what was drawn: the report says it better.
 func (l *liveView) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tty && l.drawn > 0 {
-		fmt.Fprintf(l.w, "\x1b[%dA\x1b[J", l.drawn)
+		fmt.Fprintf(l.w, wipe, l.drawn)
 	}
 	l.drawn, l.quiet = 0, true
 }

@@ -42,7 +42,7 @@ func (p *printer) watched(r *Report) {
 // brief says that there is nothing to tell but how little was asked: the few more
 // tries of a question whose first answer was good.
 func brief(s *watch.Summary) bool {
-	return s.Class == watch.Never && s.To.Sub(s.From) < 10*time.Second && s.Late == 0 && s.Lookups == nil && s.SYNs == nil && s.Idle == nil
+	return s.Class == watch.Never && s.Rate.Of <= 25 && s.To.Sub(s.From) < 5*time.Second && s.Late == 0 && s.Lookups == nil && s.SYNs == nil && s.Idle == nil
 }
 
 // slice is one line of those that are worth comparing: a kind with one value says nothing that another line does not.
