@@ -20,6 +20,8 @@ import (
 // row is one scenario as `podpath-lab bench -o json` tells it.
 type row struct {
 	Name, Topology string
+	Verb           string
+	Persistence    string
 	Injected, Pass bool
 	Expected, Got  verdict
 	Rank, Tries    int
@@ -30,6 +32,7 @@ type row struct {
 
 type verdict struct {
 	Works, Cause, Subject, Hop string
+	Persistence                string
 	Subjects, Hops             []string
 }
 
@@ -209,6 +212,9 @@ func (m *measured) promises() []line {
 	}
 	count("scenarios right in every point (persistence, evidence, exit code too)", "", 0, fmt.Sprintf("%d of %d, %d not injected", s.Passed, s.Total, s.NotInjected))
 	out[len(out)-1].limit = -1
+	if right, all, names := m.watched(); all > 0 {
+		count("class of persistence, where it is watched", "every run", all-right, fmt.Sprintf("%d of %d runs of %d scenarios", right, all, names))
+	}
 	if s.MedianSeconds > 0 {
 		for _, q := range []line{
 			{what: "`podpath why`, median", bar: "≤ 3 s", value: s.MedianSeconds, limit: 3},
@@ -255,6 +261,22 @@ func (m *measured) promises() []line {
 		}
 	}
 	return slices.Concat(out, m.check(), m.classes(), m.allPairs())
+}
+
+// watched counts the runs of scenarios that ask for a while, and those whose class is right.
+func (m *measured) watched() (right, all, names int) {
+	seen := map[string]bool{}
+	for _, r := range m.scenarios.Scenarios {
+		if r.Verb != "watch" || !r.Injected || r.Expected.Persistence == "" {
+			continue
+		}
+		all++
+		seen[r.Name] = true
+		if r.Persistence == r.Expected.Persistence {
+			right++
+		}
+	}
+	return right, all, len(seen)
 }
 
 // classes are the promises about how lasting a failure is said to be, measured on

@@ -13,7 +13,9 @@ func TestPage(t *testing.T) {
 		"scenarios.json": `{"scenarios": [
 			{"name": "nsg", "topology": "kubenet/loadBalancer", "injected": true, "pass": true, "rank": 1, "seconds": 2.04, "ownSeconds": 0.012,
 			 "expected": {"works": "false", "subject": "nsg/a/b", "hop": "nsg"}, "got": {"works": "false", "cause": "nsg-denies", "subject": "nsg/a/b", "hop": "nsg"}},
-			{"name": "broken", "topology": "x", "injected": true, "pass": false, "expected": {"subjects": ["a/1", "a/2"], "hops": ["tls"]}, "got": {"works": "true"}, "reasons": ["a|b", "c"]}
+			{"name": "broken", "topology": "x", "injected": true, "pass": false, "expected": {"subjects": ["a/1", "a/2"], "hops": ["tls"]}, "got": {"works": "true"}, "reasons": ["a|b", "c"]},
+			{"name": "flaps", "topology": "x", "verb": "watch", "injected": true, "pass": true, "persistence": "intermittent", "expected": {"persistence": "intermittent"}},
+			{"name": "flaps", "topology": "x", "verb": "watch", "injected": true, "pass": false, "persistence": "persistent", "expected": {"persistence": "intermittent"}}
 			], "summary": {"total": 2, "passed": 1, "failed": 1, "faults": 2, "healthy": 1, "falseAlarms": 0, "top1": 0.5, "medianSeconds": 2.04, "p95Seconds": 11, "ownMedianSeconds": 0.012, "ownP95Seconds": 0.03}}`,
 		"seconds": "up 100.0 140.0\ndown 140 142\nup 200 250\ndown 250 253\nup 300 390\ndown 390 391\n",
 		"trace.txt": "goos: linux\nBenchmarkBuild-2   \t 1\t2500000000 ns/op\t 2048 MiB-sys\t 5 B/op\t 1 allocs/op\n" +
@@ -34,6 +36,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"| the true cause is named first | every scenario | 1 of 2 faults (50 %) | **no** |",
 		"| findings of *likely* or above where all is well | none | 0 on 1 healthy labs | yes |",
+		"| class of persistence, where it is watched | every run | 1 of 2 runs of 1 scenarios | **no** |",
 		"| `podpath why`, median | ≤ 3 s | 2.04 s | yes |",
 		"| `podpath why`, 95th percentile | ≤ 10 s | 11 s | **no** |",
 		"own computing, median | ≤ 0.2 s | 0.012 s | yes |",

@@ -27,6 +27,7 @@ type bench struct {
 	name    string // a lab that is up and may be used, and is not taken down
 	podpath string
 	repeat  int
+	watched int // runs of each that is watched, at least
 	tries   int // of a scenario that does not pass
 	labs    int // at once
 	keep    bool
@@ -54,6 +55,23 @@ func (t *tally) next() string {
 	defer t.mu.Unlock()
 	t.done++
 	return fmt.Sprintf("[%d/%d]", t.done, t.total)
+}
+
+// runsOf is how often a scenario is run: one that asks for a while is decided by
+// chance too, so that once proves little.
+func (b *bench) runsOf(s *Scenario) int {
+	if s.Question.Verb == "watch" {
+		return max(b.repeat, b.watched)
+	}
+	return b.repeat
+}
+
+func (b *bench) total(all []*Scenario) int {
+	n := 0
+	for _, s := range all {
+		n += b.runsOf(s)
+	}
+	return n
 }
 
 // group is the scenarios of one topology.
@@ -95,7 +113,7 @@ func (b *bench) run(ctx context.Context, all []*Scenario) error {
 		first = l.Plan.Topology.Key()
 	}
 	list := groups(all, first)
-	b.tally = &tally{total: len(all) * b.repeat, runs: map[string]int{}, taken: map[string]bool{}}
+	b.tally = &tally{total: b.total(all), runs: map[string]int{}, taken: map[string]bool{}}
 	b.log("%d scenarios on %d labs", len(all), len(list))
 	rows, errs := make([][]Row, len(list)), make([]error, len(list))
 	var several errgroup.Group
@@ -154,7 +172,7 @@ func (b *bench) group(ctx context.Context, g group, first string) error {
 	}
 	at := &site{name: name, own: own, key: key, topology: g.topology, lab: l}
 	for _, s := range g.scenarios {
-		for range b.repeat {
+		for range b.runsOf(s) {
 			row := b.tryOften(ctx, at, s)
 			if ctx.Err() != nil {
 				return nil // what was asked of an interrupted scenario is no result
@@ -224,7 +242,7 @@ func (b *bench) failures() []Row {
 // skip notes that none of a group's scenarios could be injected.
 func (b *bench) skip(g group, key, why string) {
 	for _, s := range g.scenarios {
-		for range b.repeat {
+		for range b.runsOf(s) {
 			row := Row{Name: s.Name, Topology: key, Expected: s.Expect.verdict(), Reasons: []string{why}}
 			b.rows = append(b.rows, row)
 			b.tell(b.next(), row)
@@ -378,7 +396,7 @@ func (b *bench) ask(ctx context.Context, l *Lab, s *Scenario, j *Journal, row Ro
 		return not("%v", err)
 	}
 	answer, took, err := b.question(ctx, l, s, question)
-	row.Injected = true
+	row.Injected, row.Verb = true, question.Verb
 	if err != nil {
 		row.Reasons = append(row.Reasons, err.Error())
 		row.Seconds = secondsOf(took)
@@ -393,6 +411,7 @@ func (b *bench) ask(ctx context.Context, l *Lab, s *Scenario, j *Journal, row Ro
 		return not("expect: %v", err)
 	}
 	row = judge(truth, answer, owners)
+	row.Verb = question.Verb
 	row.Injected, row.Seconds, row.OwnSeconds = true, secondsOf(took), float64(answer.Timing.OwnMillis)/1000
 	return row, true
 }

@@ -191,6 +191,7 @@ func benchCommand() *cobra.Command {
 	only := f.String("only", "", "names of scenarios, with commas; * stands for anything")
 	format := f.StringP("output", "o", "table", "table or json")
 	f.IntVar(&b.repeat, "repeat", 1, "runs of each scenario")
+	f.IntVar(&b.watched, "repeat-watched", 1, "runs of each scenario that is watched, if that is more")
 	f.IntVar(&b.tries, "tries", 1, "tries of a scenario that does not pass; the table says how many it took")
 	f.IntVar(&b.labs, "labs", 1, "labs at once: two keep two cores busy")
 	f.BoolVar(&b.keep, "keep", false, "leave a lab up in which something failed")
@@ -201,8 +202,8 @@ func benchCommand() *cobra.Command {
 			return usageError("name scenarios: podpath-lab bench DIR|FILE...")
 		case *format != "table" && *format != "json":
 			return usageError(fmt.Sprintf("-o %s: table or json", *format))
-		case b.repeat < 1 || b.tries < 1 || b.labs < 1:
-			return usageError("--repeat, --tries and --labs are 1 or more")
+		case b.repeat < 1 || b.watched < 1 || b.tries < 1 || b.labs < 1:
+			return usageError("--repeat, --repeat-watched, --tries and --labs are 1 or more")
 		}
 		return b.main(cmd.Context(), paths, *only, *format)
 	}
