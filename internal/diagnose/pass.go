@@ -2,10 +2,12 @@ package diagnose
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 // Way is one path that matters to the question.
@@ -29,6 +31,8 @@ type Pass struct {
 // view is what all rules of one run share.
 type view struct {
 	seen     *model.Observation
+	watched  *watch.Summary
+	delays   *watch.Delays // seen waited for a packet that was lost, and got through
 	ways     []Way
 	external *bool // worked out once: it looks through all pods
 	findings []Finding
@@ -180,10 +184,23 @@ func (p *Pass) ReportAt(w Way, step *model.Step, f Finding) {
 	if f.Subject == "" {
 		f.Subject = cmp.Or(step.Decided, step.At)
 	}
+	p.share(w, step, &f)
 	if step.Reason != "" {
 		f.Evidence = append(f.Evidence, Evidence{Text: step.Title + ": " + step.Reason, Refs: refs(step.At, step.Decided), Source: "trace"})
 	}
 	p.Report(f)
+}
+
+// share says of a finding about a step that it hits a part of the connections:
+// those to some of a Service's endpoints, or those that a node sends astray.
+func (p *Pass) share(w Way, step *model.Step, f *Finding) {
+	if w.Path.Share(step) > 0.999 {
+		return
+	}
+	f.Sometimes = true
+	if s := w.Path.Spread; s != nil && s.Blocked > 0 && s.Blocked < s.Ways {
+		f.Evidence = append(f.Evidence, Evidence{Text: fmt.Sprintf("%d of the Service's %d endpoints cannot be reached for it: about %.0f %% of the connections", s.Blocked, s.Ways, 100*w.Path.Share(step)), Source: "trace"})
+	}
 }
 
 // ReportOn reports a finding that belongs to a way.

@@ -32,7 +32,9 @@ func RunWith(c *model.Case, catalogue []Rule, predict func(model.Flow) model.Pat
 	c = &whole
 	p := &Pass{Case: c, Trace: predict, view: &view{}}
 	p.Required = func() []model.RequiredEndpoint { return trace.RequiredEndpoints(&c.World) }
+	p.view.watched = watched(c)
 	p.view.seen = p.At(p.Origin())
+	p.lostFirst()
 	p.view.ways = p.ways(p.view.seen)
 	for _, last := range []bool{false, true} {
 		for i := range catalogue {
@@ -243,7 +245,7 @@ func (p *Pass) several(a netip.Addr) bool {
 
 // result ranks.
 func (p *Pass) result(catalogue []Rule) Result {
-	res := Result{Works: p.works(), Persistence: p.persistence(), Skipped: p.view.skipped, Causes: []Finding{}, Watched: watched(p.Case)}
+	res := Result{Works: p.works(), Persistence: p.persistence(), Skipped: p.view.skipped, Causes: []Finding{}, Watched: p.view.watched}
 	found := p.view.findings
 	if res.Works == "true" {
 		res.Persistence = "none"
@@ -283,6 +285,9 @@ func (p *Pass) result(catalogue []Rule) Result {
 		}
 	}
 	res.measured()
+	if d := p.view.delays; d != nil {
+		res.Works, res.Persistence = "slow", cmp.Or(string(d.Class), "intermittent")
+	}
 	return res
 }
 

@@ -61,6 +61,7 @@ type Step struct {
 
 	Service *ServiceChoice `json:"service,omitempty"` // how a Service chose, where it did not choose among all of its endpoints
 	Outer   bool           `json:"outer,omitempty"`   // it is about a packet from node to node that carries the pods' own
+	Hairpin bool           `json:"hairpin,omitempty"` // it is about a pod that is the endpoint of its own connection
 }
 
 // FilterRule is one rule of a node's packet filter, or the policy of a chain.
@@ -106,6 +107,25 @@ type Path struct {
 	Egress  []netip.Addr `json:"egress,omitempty"` // public source addresses the far end may see
 	Device  Ref          `json:"device,omitempty"` // what translates the source: natgateway/…, loadbalancer/…, firewall/…
 	Verdict Verdict      `json:"verdict"`          // Pass only if every step and every return step passes
+	Spread  *Spread      `json:"spread,omitempty"` // of a Service with several endpoints: how many of the ways are like this one
+}
+
+// Spread is how many of the ways to a Service's endpoints are blocked.
+type Spread struct {
+	Ways    int `json:"ways"`
+	Blocked int `json:"blocked"`
+}
+
+// Share is the share of the connections that the path's fate meets, where that
+// is known to be a part of them; 1 otherwise.
+func (p *Path) Share(s *Step) float64 {
+	switch {
+	case s != nil && s.Proxy != nil && s.Proxy.Share > 0:
+		return s.Proxy.Share
+	case p.Spread != nil && p.Spread.Blocked > 0:
+		return float64(p.Spread.Blocked) / float64(p.Spread.Ways)
+	}
+	return 1
 }
 
 // Broken is the first step (out, then back) that does not let the packet pass, or nil.

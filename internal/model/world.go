@@ -367,6 +367,7 @@ type Neighbour struct {
 	Addr  netip.Addr `json:"addr"`
 	Dev   string     `json:"dev"`
 	State string     `json:"state"` // reachable, stale, failed, …
+	MAC   string     `json:"mac,omitempty"`
 }
 
 // CNIConfig is what one of the network plugin's files says that concerns connections.
@@ -390,6 +391,15 @@ type Link struct {
 	Addrs  []netip.Prefix `json:"addrs,omitempty"`
 	Drops  int64          `json:"drops,omitempty"` // rx+tx dropped
 	Tunnel *Tunnel        `json:"tunnel,omitempty"`
+
+	Promisc bool        `json:"promisc,omitempty"` // it takes every frame, also those to others
+	Port    *BridgePort `json:"port,omitempty"`    // as a port of its bridge; nil: it is none, or that was not read
+}
+
+// BridgePort is a device as a port of a bridge.
+type BridgePort struct {
+	Hairpin bool     `json:"hairpin,omitempty"` // a frame may leave by the port that it came in by
+	Learned []string `json:"learned,omitempty"` // hardware addresses that the bridge met there
 }
 
 // KernelRoute is one route of a node's tables.

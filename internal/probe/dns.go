@@ -20,7 +20,7 @@ import (
 
 // attemptTimeout caps what resolv.conf allows one attempt: a probe has less
 // patience than the five seconds of the C library, and says how long it waited.
-const attemptTimeout = 2 * time.Second
+const attemptTimeout = model.LookupWait
 
 // resolver does what the C library's resolver does, with its queries on record.
 type resolver struct {

@@ -65,7 +65,7 @@ func WhileListened(ctx context.Context, in io.Reader) context.Context {
 // Line is one piece of what a series tells, as it goes along.
 type Line struct {
 	Try      *model.Try         `json:"try,omitempty"`
-	Sample   *model.Observation `json:"sample,omitempty"` // all that was seen at the first failure of its kind
+	Sample   *model.Observation `json:"sample,omitempty"` // all that was seen at the first failure of its kind, or the first wait for a lost packet
 	Noise    *model.Noise       `json:"noise,omitempty"`  // at the end
 	Progress string             `json:"progress,omitempty"`
 }
@@ -213,7 +213,10 @@ func (s *series) outcome(o *model.Observation, at time.Time, late, gap time.Dura
 	s.mu.Lock()
 	s.sent++
 	kind := fmt.Sprint(o.Target, o.Address, o.Failed, o.Result)
-	fresh := o.Result != model.OK && gap == 0 && !s.samples[kind] && len(s.samples) < maxSamples
+	for i := range o.Phases {
+		kind += fmt.Sprint(o.Phases[i].Waited())
+	}
+	fresh := (o.Result != model.OK || waited(o)) && gap == 0 && !s.samples[kind] && len(s.samples) < maxSamples
 	if fresh {
 		s.samples[kind] = true
 	}
@@ -222,6 +225,11 @@ func (s *series) outcome(o *model.Observation, at time.Time, late, gap time.Dura
 	if fresh {
 		s.tell(Line{Sample: o})
 	}
+}
+
+// waited says that it got through after a packet was lost.
+func waited(o *model.Observation) bool {
+	return slices.ContainsFunc(o.Phases, func(p model.Phase) bool { return p.Waited() > 0 })
 }
 
 func (s *series) tell(l Line) {

@@ -158,7 +158,11 @@ func limits(s *watch.Summary) []string {
 		add("%d tries, %d since the last change, do not tell which it is: watch longer (--for, --rate)", s.Rate.Of, tries)
 	}
 	if d := s.Lookups; d != nil {
-		add("%s lookups waited %s: a query or its answer was lost, and asked again", Share(d.Rate), dur(d.After))
+		library := ""
+		if d.After == model.LookupWait {
+			library = "; the C library's resolver waits 5 s before it does"
+		}
+		add("%s lookups waited %s: a query or its answer was lost, and asked again%s", Share(d.Rate), dur(d.After), library)
 	}
 	if d := s.SYNs; d != nil {
 		add("%s connections waited %s: a SYN or its answer was lost, and sent again", Share(d.Rate), dur(d.After))

@@ -151,10 +151,11 @@ func policyStep(p *model.Pod, d policy.Decision, direction string) model.Step {
 
 // arrivePod is the last step of a connection to a pod.
 func (t *tracer) arrivePod(p *model.Pod) {
+	bridged := t.hairpin(p)
 	t.ingressPolicy(p)
 	s := model.Step{Hop: model.HopPod, At: p.Ref(), Title: fmt.Sprintf("pod %s/%s on %s", p.Namespace, p.Name, p.Node)}
 	switch {
-	case p.Phase == "Running" && p == t.org.pod && t.orig.Dst != t.flow.Dst && t.x.podNetOf(t.org.node, t.org.addr) == netKubenet:
+	case p.Phase == "Running" && t.callsItself(p) && t.x.podNetOf(t.org.node, t.org.addr) == netKubenet && !bridged:
 		s.Reason = "the pod talks to itself by a Service: whether the node's bridge gives it back what it sent itself (hairpin) was not read"
 	case p.Phase == "Running":
 		s.Verdict, s.Reason = model.Pass, fmt.Sprintf("the pod is there; whether it listens on port %d is for a probe to tell", t.flow.DstPort)

@@ -105,6 +105,14 @@ func worst(paths []model.Path, b *backends) model.Path {
 		}
 	}
 	p := paths[best]
+	if len(paths) > 1 {
+		p.Spread = &model.Spread{Ways: len(paths)}
+	}
+	for i := range paths {
+		if len(paths) > 1 && rank(paths[i]) == 0 {
+			p.Spread.Blocked++
+		}
+	}
 	for i := range p.Steps {
 		if p.Steps[i].Hop != model.HopService || len(paths) < 2 {
 			continue

@@ -161,11 +161,11 @@ func (s *session) triesFrom(pl place) int {
 	return s.tries[pl.vantage] - 1
 }
 
-// sample keeps what was seen at a failure unless the first probe saw the same.
+// sample keeps what was seen at a failure, or a wait, unless the first probe saw the same.
 func (s *session) sample(o *model.Observation) {
 	for i := range s.result.Observations {
 		k := &s.result.Observations[i]
-		if k.Vantage == o.Vantage && k.Target == o.Target && k.Purpose == o.Purpose && k.Address == o.Address && k.Failed == o.Failed && k.Result == o.Result {
+		if o.Result != model.OK && k.Vantage == o.Vantage && k.Target == o.Target && k.Purpose == o.Purpose && k.Address == o.Address && k.Failed == o.Failed && k.Result == o.Result {
 			return
 		}
 	}

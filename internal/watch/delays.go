@@ -13,29 +13,24 @@ type Delays struct {
 	Class Class         `json:"class"`
 }
 
-// A resolver's own wait before it asks again, and Linux's before it sends a SYN
-// again (resolv.conf(5) timeout, tcp_syn_retries in ip-sysctl). A phase that took
-// one wait and at most half a wait more had its first packet lost.
-const (
-	lookupWait = 5 * time.Second
-	synWait    = time.Second
-)
+func lookupDelays(tries []model.Try) *Delays { return delays(tries, "dns") }
+func synDelays(tries []model.Try) *Delays    { return delays(tries, "tcp") }
 
-func lookupDelays(tries []model.Try) *Delays { return delays(tries, "dns", lookupWait) }
-func synDelays(tries []model.Try) *Delays    { return delays(tries, "tcp", synWait) }
-
-func delays(tries []model.Try, phase string, wait time.Duration) *Delays {
+func delays(tries []model.Try, phase string) *Delays {
 	var late []bool
+	after := time.Duration(0)
 	for i := range tries {
 		for _, p := range tries[i].Phases {
-			if p.Name == phase && p.Result == model.OK {
-				late = append(late, p.Duration >= wait*98/100 && p.Duration < wait*3/2)
+			if p.Name != phase || p.Result != model.OK {
+				continue
 			}
+			wait := p.Waited()
+			late, after = append(late, wait > 0), max(after, wait)
 		}
 	}
 	n := count(late)
 	if n == 0 {
 		return nil
 	}
-	return &Delays{Rate: wilson(n, len(late), 0.95), After: wait, Class: Classify(late).Class}
+	return &Delays{Rate: wilson(n, len(late), 0.95), After: after, Class: Classify(late).Class}
 }

@@ -84,7 +84,7 @@ func (r *reader) neighbours() {
 	for _, n := range list {
 		state, ok := neighbourStates[n.State]
 		if a := addrOf(n.IP); ok && a.IsValid() && len(r.facts.Neighbours) < maxNeighbours {
-			r.facts.Neighbours = append(r.facts.Neighbours, model.Neighbour{Addr: a, Dev: names[n.LinkIndex], State: state})
+			r.facts.Neighbours = append(r.facts.Neighbours, model.Neighbour{Addr: a, Dev: names[n.LinkIndex], State: state, MAC: n.HardwareAddr.String()})
 		}
 	}
 }

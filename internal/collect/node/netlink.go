@@ -36,9 +36,11 @@ func (r *reader) links() {
 			addrs[a.LinkIndex] = append(addrs[a.LinkIndex], p)
 		}
 	}
+	ports := r.bridgePorts()
 	for _, l := range links {
 		a := l.Attrs()
 		link := model.Link{
+			Promisc: a.Promisc > 0, Port: ports[a.Index],
 			Name: a.Name, Up: a.Flags&net.FlagUp != 0, MTU: a.MTU, Kind: l.Type(), Master: names[a.MasterIndex], Addrs: addrs[a.Index],
 		}
 		link.Tunnel = r.tunnel(l)

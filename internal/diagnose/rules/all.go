@@ -46,6 +46,7 @@ func All() []diagnose.Rule {
 		firewallResetsSNI,
 		forcedTunnel,
 		forwardPolicyDrop,
+		hairpinOff,
 		hardcodedAddress,
 		headlessNotReady,
 		http4xx,

@@ -30,7 +30,7 @@ ManageForeignRoutingPolicyRules=no for systemd-networkd, unmanaged-devices for N
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopCNI, func(w diagnose.Way, step *model.Step) {
-			if step.Decided.Kind() == "node" && (step.Outer || podNode(p, step.In.Dst) != "") {
+			if step.Decided.Kind() == "node" && !step.Hairpin && (step.Outer || podNode(p, step.In.Dst) != "") {
 				reportOverlay(p, w, step)
 			}
 		})
