@@ -5,7 +5,7 @@ package check
 func All() []*Check {
 	return []*Check{
 		&names, &requiredEndpoints, &podsWayOut, &betweenNodes, &insideNodes,
-		&corednsShape, &corefileLines, &nodeCondition, &agents, &nodeState, &webhookUnreachable, &apiService,
+		&corednsShape, &corefileLines, &nodeCondition, &agents, &nodeState, &runsOut, &webhookUnreachable, &apiService,
 		&serviceSelectsNothing, &serviceNoneReady, &serviceTargetPort, &serviceStaleEndpoints, &serviceExternalName, &ingressBackend,
 		&policySelectsNothing, &policyLocksOutDNS, &policyNotEnforced,
 		&rangesOverlap, &subnetRoom, &overlayRoom, &nodeRoom, &serviceRoom,

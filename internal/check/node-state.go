@@ -14,7 +14,7 @@ var nodeState = Check{
 	ID: "node-state",
 	Doc: `The inside of a node shows that it runs short, or will not survive a restart
 
-Where the inside of nodes was read (check --all-nodes): tables of the kernel that are nearly full (tracked connections, neighbours), messages
+Where the inside of nodes was read (check --all-nodes): a table of neighbours that is nearly full, messages
 that say that they were, a clock that is off, a sysctl that a file sets otherwise at the next boot,
 UDP that clients still send to an endpoint that is gone.
 
@@ -24,11 +24,11 @@ Mend what is named; on AKS sysctls belong into the node pool's custom node confi
 `,
 	Group: Nodes, Hop: model.HopNodeKernel,
 	Source: "https://learn.microsoft.com/azure/aks/custom-node-configuration",
-	Covers: []string{"nk-conntrack-table-full", "nk-arp-table-overflow", "nk-clock-skew", "kp-udp-stale-conntrack"},
+	Covers: []string{"nk-arp-table-overflow", "nk-clock-skew", "kp-udp-stale-conntrack"},
 	Run: func(p *Pass) {
 		for _, name := range sortedNames(p.World.Nodes) {
 			facts := p.World.Nodes[name]
-			for _, f := range []func(*model.NodeFacts) *Finding{tracked, neighbours, clock, unkept, strict, noPlugin} {
+			for _, f := range []func(*model.NodeFacts) *Finding{neighbours, clock, unkept, strict, noPlugin} {
 				if found := f(facts); found != nil {
 					found.Subject = model.NewRef("node", name)
 					p.Report(*found)
@@ -46,23 +46,6 @@ func nodeEvidence(f *model.NodeFacts, text string) []diagnose.Evidence {
 
 // nearly is the share of a table, in percent, from which it is called nearly full.
 const nearly = 80
-
-func tracked(f *model.NodeFacts) *Finding {
-	have, err1 := strconv.Atoi(f.Sysctls["net.netfilter.nf_conntrack_count"])
-	most, err2 := strconv.Atoi(f.Sysctls["net.netfilter.nf_conntrack_max"])
-	if err1 != nil || err2 != nil || most <= 0 || have*100 < most*nearly {
-		return nil
-	}
-	found := &Finding{
-		Severity: Risk, Title: fmt.Sprintf("Node %s tracks %d of at most %d connections", f.Node, have, most), Summary: "When the table is full, packets of new connections are dropped.",
-		Evidence: nodeEvidence(f, fmt.Sprintf("nf_conntrack_count %d, nf_conntrack_max %d", have, most)), Fix: []diagnose.Command{{Text: "Raise net.netfilter.nf_conntrack_max, and find what leaks connections"}},
-		Confidence: diagnose.Possible,
-	}
-	if have*100 >= most*98 {
-		found.Severity, found.Confidence = Broken, diagnose.Likely
-	}
-	return found
-}
 
 func neighbours(f *model.NodeFacts) *Finding {
 	most, err := strconv.Atoi(f.Sysctls["net.ipv4.neigh.default.gc_thresh3"])

@@ -136,9 +136,11 @@ func TestNodeState(t *testing.T) {
 		return both(set("net.netfilter.nf_conntrack_count", n), set("net.netfilter.nf_conntrack_max", "1000"))
 	}
 	const found, maybe = "node/n1 likely", "node/n1 possible"
-	try(t, "node-state",
+	try(t, "runs-out",
 		example{"room", count("100"), nil}, example{"nearly full", count("850"), []string{maybe}}, example{"full", count("1000"), []string{found}},
 		example{"no limit known", set("net.netfilter.nf_conntrack_count", "1000"), nil},
+	)
+	try(t, "node-state",
 		example{"a table that was full", func(w *model.World) {
 			w.Nodes["n1"].Kernel = []string{"[3.0] neighbour: arp_cache: neighbor table overflow!"}
 		}, []string{maybe}},

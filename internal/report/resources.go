@@ -2,8 +2,6 @@ package report
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/resource"
@@ -20,7 +18,7 @@ func (p *printer) resources(r *Report) {
 		case all || u.State != resource.Room:
 			shown = append(shown, u)
 		case r.Watched != nil && !brief(r.Watched):
-			room = append(room, amount(u))
+			room = append(room, u.Text())
 		}
 	}
 	if len(shown) == 0 && len(room) == 0 {
@@ -46,7 +44,7 @@ func (p *printer) resource(r *Report, u resource.Use) {
 	case resource.Unknown:
 		style, mark = "unknown", "? "
 	}
-	text := amount(u)
+	text := u.Text()
 	if u.Pace != 0 {
 		text += fmt.Sprintf(", %+.3g a minute", u.Pace)
 	}
@@ -58,7 +56,7 @@ func (p *printer) resource(r *Report, u resource.Use) {
 		p.line("      ", model.Printable(s))
 	}
 	for _, w := range u.Who {
-		p.line("      ", model.Printable(sharing(u, w)))
+		p.line("      ", model.Printable(u.Sharing(w)))
 	}
 	if u.State == resource.Room && !p.o.Wide || mended(r, u) {
 		return
@@ -76,43 +74,4 @@ func mended(r *Report, u resource.Use) bool {
 		}
 	}
 	return false
-}
-
-// amount is a resource with its numbers: "connection table of node/a: 12 of 65,536 entries (0 %)".
-func amount(u resource.Use) string {
-	text := u.Name + " of " + string(u.Of)
-	if u.Toward != "" {
-		text += " towards " + u.Toward
-	}
-	switch {
-	case u.Unit == "%":
-		return text + ": " + number(u.Used) + " %"
-	case u.Limit > 0:
-		return text + fmt.Sprintf(": %s of %s %s (%.0f %%)", number(u.Used), number(u.Limit), u.Unit, 100*u.Used/u.Limit)
-	}
-	return text + ": " + strings.TrimSpace(number(u.Used)+" "+u.Unit)
-}
-
-// sharing is one user's line.
-func sharing(u resource.Use, w resource.Share) string {
-	text := string(w.Ref) + ": " + number(w.Count)
-	if u.Unit != "" {
-		text += " " + u.Unit
-	}
-	if w.Toward != "" {
-		text += " towards " + w.Toward
-	}
-	return text
-}
-
-// number writes a count with commas, a fraction with one digit.
-func number(v float64) string {
-	if v != float64(int64(v)) {
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	}
-	s := strconv.FormatInt(int64(v), 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -124,11 +124,3 @@ func Pace(points []model.Point) (perMinute float64, ok bool) {
 	}
 	return xy / xx, xy*xy/(xx*yy) >= 0.5
 }
-
-// two is the pace between two readings of a level.
-func two(before, after float64, took time.Duration) float64 {
-	if took < 10*time.Second {
-		return 0 // too short to tell a trend from a moment
-	}
-	return (after - before) / took.Minutes()
-}

@@ -1,0 +1,46 @@
+package resource
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Text is a resource with its numbers: "connection table of node/a: 12 of 65,536 entries (0 %)".
+func (u *Use) Text() string {
+	text := u.Name + " of " + string(u.Of)
+	if u.Toward != "" {
+		text += " towards " + u.Toward
+	}
+	switch {
+	case u.Unit == "%":
+		return text + ": " + number(u.Used) + " %"
+	case u.Limit > 0:
+		return text + fmt.Sprintf(": %s of %s %s (%.0f %%)", number(u.Used), number(u.Limit), u.Unit, 100*u.Used/u.Limit)
+	}
+	return text + ": " + strings.TrimSpace(number(u.Used)+" "+u.Unit)
+}
+
+// Sharing is one user's line.
+func (u *Use) Sharing(w Share) string {
+	text := string(w.Ref) + ": " + number(w.Count)
+	if u.Unit != "" {
+		text += " " + u.Unit
+	}
+	if w.Toward != "" {
+		text += " towards " + w.Toward
+	}
+	return text
+}
+
+// number writes a count with commas, a fraction with one digit.
+func number(v float64) string {
+	if v != float64(int64(v)) {
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	s := strconv.FormatInt(int64(v), 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
