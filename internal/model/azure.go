@@ -477,3 +477,15 @@ type Advice struct {
 	Problem  string `json:"problem"`
 	Solution string `json:"solution,omitempty"` // often the problem's own words
 }
+
+// MachineOf is the scale set of a machine (its lower-cased id) and the name that
+// Azure Monitor gives the machine (aks-np1-vmss_0), by a node's provider id; both
+// are empty for what is no scale set's.
+func MachineOf(providerID string) (set, name string) {
+	raw, ok := strings.CutPrefix(providerID, "azure://")
+	seg := strings.Split(strings.Trim(raw, "/"), "/")
+	if !ok || len(seg) != 10 || !strings.EqualFold(seg[6], "virtualMachineScaleSets") || !strings.EqualFold(seg[8], "virtualMachines") || strings.Contains(raw, "'") {
+		return "", ""
+	}
+	return strings.ToLower("/" + strings.Join(seg[:8], "/")), seg[7] + "_" + seg[9]
+}

@@ -58,6 +58,12 @@ type Share struct {
 var kinds = []func(*model.Case) []Use{
 	localPorts,
 	conntrack,
+	osDisk,
+	flows,
+	snatLB,
+	snatNATGateway,
+	snatFirewall,
+	idleTimeout,
 }
 
 // All lists what was read of every resource, those nearest their end first.

@@ -101,7 +101,7 @@ func (c *collector) metrics(ctx context.Context, id string) {
 func (c *collector) load(ctx context.Context) {
 	sets := map[string][]string{}
 	for _, node := range sorted(c.w.Kube.Nodes) {
-		set, name := instanceOf(c.w.Kube.Nodes[node].ProviderID)
+		set, name := model.MachineOf(c.w.Kube.Nodes[node].ProviderID)
 		switch {
 		case set == "":
 		case c.o.Fleet:
@@ -120,17 +120,6 @@ func (c *collector) load(ctx context.Context) {
 			c.spawn(func() { c.measure(ctx, set, m) })
 		}
 	}
-}
-
-// instanceOf is the scale set of a machine and the name that Azure Monitor gives
-// the machine (aks-np1-vmss_0), by the node's provider id.
-func instanceOf(providerID string) (set, name string) {
-	raw, ok := strings.CutPrefix(providerID, "azure://")
-	id := ParseID(raw)
-	if !ok || !strings.EqualFold(id.Type, "Microsoft.Compute/virtualMachineScaleSets/virtualMachines") || len(id.Names) != 2 || strings.Contains(raw, "'") {
-		return "", ""
-	}
-	return parent(Key(raw)), id.Names[0] + "_" + id.Names[1]
 }
 
 // measure reads metrics of the last half hour. A region whose metric has none of

@@ -1,0 +1,134 @@
+package resource
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// premium are what Premium SSDs of a size can do, the smallest first: gibibytes,
+// operations a second, megabytes a second.
+// https://learn.microsoft.com/azure/virtual-machines/disks-types#premium-ssd-size
+var premium = []struct {
+	name           string
+	size, iops, mb int
+}{
+	{"P4", 32, 120, 25}, {"P6", 64, 240, 50}, {"P10", 128, 500, 100}, {"P15", 256, 1100, 125}, {"P20", 512, 2300, 150},
+	{"P30", 1024, 5000, 200}, {"P40", 2048, 7500, 250}, {"P50", 4096, 7500, 250},
+}
+
+// osDisk is how much of what its operating system's disk may do each node takes:
+// what it asks for beyond that waits, and with it the container runtime, the
+// kubelet and whatever writes its log.
+func osDisk(c *model.Case) []Use {
+	var out []Use
+	for _, node := range slices.Sorted(maps.Keys(c.World.Kube.Nodes)) {
+		if n := c.World.Kube.Nodes[node]; n != nil {
+			if u, ok := diskOf(c, n); ok {
+				out = append(out, u)
+			}
+		}
+	}
+	return out
+}
+
+func diskOf(c *model.Case, n *model.Node) (Use, bool) {
+	set, machine := model.MachineOf(n.ProviderID)
+	of := func(metric, aggregate string) []*model.Series {
+		list := find(c, want{set, metric, aggregate, map[string]string{"VMName": machine}})
+		if len(list) == 0 && alone(c, set) {
+			list = find(c, want{set, metric, aggregate, nil})
+		}
+		return list
+	}
+	operations, bytes := of("OS Disk IOPS Consumed Percentage", "Average"), of("OS Disk Bandwidth Consumed Percentage", "Average")
+	u := Use{Kind: "os-disk", Name: "OS disk", Of: model.NewRef("node", n.Name), Unit: "%", Used: last(slices.Concat(operations, bytes)), Limit: 100, Pace: pace(slices.Concat(operations, bytes)), Source: "metric"}
+	if set == "" || math.IsNaN(u.Used) {
+		return u, false
+	}
+	for _, one := range []struct {
+		list []*model.Series
+		text string
+	}{
+		{operations, "%.0f %% of its operations a second (OS Disk IOPS Consumed Percentage)"},
+		{bytes, "%.0f %% of its bandwidth (OS Disk Bandwidth Consumed Percentage)"},
+		{of("OS Disk Queue Depth", "Average"), "%.0f operations wait in its queue (OS Disk Queue Depth)"},
+		{of("OS Disk Used Burst IO Credits Percentage", "Average"), "%.0f %% of its burst credits are used up (OS Disk Used Burst IO Credits Percentage)"},
+	} {
+		if v := last(one.list); v > 0 {
+			u.Says = append(u.Says, fmt.Sprintf(one.text, v))
+		}
+	}
+	u.Says = append(u.Says, diskSize(c, set)...)
+	u.Says = append(u.Says, advisedOf(c, set)...)
+	u.Remedy = diskRemedy(c, set)
+	u.settle()
+	return u, true
+}
+
+// alone says that a scale set has one machine: a metric of the set is its own.
+func alone(c *model.Case, set string) bool {
+	s := c.World.Azure.VMSSs[set]
+	return s != nil && len(s.Instances) == 1
+}
+
+// diskSize is what the disk's size allows, where that is documented.
+func diskSize(c *model.Case, set string) []string {
+	s := c.World.Azure.VMSSs[set]
+	if s == nil || s.OSDisk == nil {
+		return nil
+	}
+	d := s.OSDisk
+	switch {
+	case d.Ephemeral:
+		return []string{fmt.Sprintf("it is an ephemeral disk of %d GiB: the machine's own limits hold (%s)", d.SizeGB, s.Size)}
+	case !strings.HasPrefix(strings.ToLower(d.SKU), "premium_"):
+		return []string{fmt.Sprintf("it is a %s disk of %d GiB on %s", d.SKU, d.SizeGB, s.Size)}
+	}
+	for _, p := range premium {
+		if d.SizeGB > 0 && d.SizeGB <= p.size {
+			return []string{fmt.Sprintf("a %s disk of %d GiB (%s) does %d operations and %d MB a second; machines of size %s may allow less", d.SKU, d.SizeGB, p.name, p.iops, p.mb, s.Size)}
+		}
+	}
+	return nil
+}
+
+// advisedOf is what Azure Advisor says of a scale set or one of its machines.
+func advisedOf(c *model.Case, set string) []string {
+	var out []string
+	for _, a := range c.World.Azure.Advisor {
+		if id := strings.ToLower(a.Resource); (id == set || strings.HasPrefix(id, set+"/")) && len(out) < 3 {
+			out = append(out, fmt.Sprintf("Azure Advisor (%s, %s impact): %s", a.Category, strings.ToLower(a.Impact), a.Problem))
+		}
+	}
+	return out
+}
+
+// diskRemedy is a pool with another disk: that of a pool cannot be changed.
+// https://learn.microsoft.com/azure/aks/concepts-storage#default-os-disk-sizing
+func diskRemedy(c *model.Case, set string) []diagnose.Command {
+	fix := []diagnose.Command{{Text: "At once: find who writes (image pulls, logs, emptyDir volumes), and move that to a data disk or slow it down"}}
+	cluster, s := c.World.Azure.Cluster, c.World.Azure.VMSSs[set]
+	if cluster == nil || s == nil || s.Pool == "" {
+		return fix
+	}
+	i := slices.IndexFunc(cluster.AgentPools, func(p model.AgentPool) bool { return strings.EqualFold(p.Name, s.Pool) })
+	if i < 0 {
+		return fix
+	}
+	p := cluster.AgentPools[i]
+	args := []string{"--cluster-name", cluster.Name, "--name", other(p.Name), "--node-count", fmt.Sprint(p.Count), "--node-vm-size", p.VMSize}
+	bigger := max(p.OSDiskSizeGB, 128) * 4
+	return append(fix,
+		diagnose.Command{Text: "A pool beside it whose OS disk is ephemeral: the machine's own disk, without a quota of its own (where the size of the machine has room for one)", Line: diagnose.Az("aks nodepool add", cluster.ID, append(slices.Clone(args), "--node-osdisk-type", "Ephemeral")...)},
+		diagnose.Command{Text: fmt.Sprintf("Or with a larger one: %d GiB", bigger), Line: diagnose.Az("aks nodepool add", cluster.ID, append(slices.Clone(args), "--node-osdisk-size", fmt.Sprint(bigger))...)},
+		diagnose.Command{Text: "Then move the pods there, and delete the old pool", Line: diagnose.Az("aks nodepool delete", cluster.ID, "--cluster-name", cluster.Name, "--name", p.Name)})
+}
+
+// other is a name for a pool beside another; a Linux pool's has at most twelve characters.
+func other(name string) string { return name[:min(len(name), 10)] + "b" }

@@ -1,0 +1,100 @@
+package resource
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+)
+
+// recent is how far back a failure says something about now: Azure Monitor gives
+// a point a minute, two or three minutes late.
+const recent = 6
+
+// stale is how long before the question the last point of a series may lie. A
+// metric that is not written any more says nothing.
+const stale = 10 * time.Minute
+
+// want names series: those of a resource and metric that have these dimensions.
+type want struct {
+	resource, metric, aggregate string
+	dimensions                  map[string]string // "": any
+}
+
+// find gives the series; Azure writes names in any case.
+func find(c *model.Case, w want) []*model.Series {
+	var out []*model.Series
+	for i := range c.World.Azure.Metrics {
+		s := &c.World.Azure.Metrics[i]
+		if strings.EqualFold(s.Resource, w.resource) && strings.EqualFold(s.Metric, w.metric) && strings.EqualFold(s.Aggregate, w.aggregate) && fits(s, w.dimensions) && fresh(c, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func fits(s *model.Series, dimensions map[string]string) bool {
+	for name, value := range dimensions {
+		if value != "" && !strings.EqualFold(Dimension(s, name), value) {
+			return false
+		}
+	}
+	return true
+}
+
+func fresh(c *model.Case, s *model.Series) bool {
+	return len(s.Points) > 0 && (c.Asked.IsZero() || c.Asked.Sub(s.Points[len(s.Points)-1].At) <= stale)
+}
+
+// Dimension is a series' dimension, or "".
+func Dimension(s *model.Series, name string) string {
+	for key, val := range s.Dimension {
+		if strings.EqualFold(key, name) {
+			return val
+		}
+	}
+	return ""
+}
+
+// last is the level of the last minute, the highest of several series; NaN where there is none.
+func last(list []*model.Series) float64 {
+	out := math.NaN()
+	for _, s := range list {
+		if v := s.Points[len(s.Points)-1].Value; math.IsNaN(out) || v > out {
+			out = v
+		}
+	}
+	return out
+}
+
+// sum adds up what was counted in the recent minutes of several series.
+func sum(list []*model.Series) float64 {
+	n := 0.0
+	for _, s := range list {
+		for _, p := range s.Points[max(0, len(s.Points)-recent):] {
+			n += p.Value
+		}
+	}
+	return n
+}
+
+// pace is that of the series that grows fastest, over its last quarter of an hour; 0 where none does.
+func pace(list []*model.Series) float64 {
+	best := 0.0
+	for _, s := range list {
+		if v, ok := Pace(s.Points[max(0, len(s.Points)-15):]); ok && v > best {
+			best = v
+		}
+	}
+	return best
+}
+
+// plural counts things.
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
