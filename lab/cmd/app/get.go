@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -51,7 +52,7 @@ func getMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&g.host, "host", "", "Host header and SNI instead of the URL's")
 	flags.StringVar(&g.address, "address", "", "connect to this address instead of looking the name up")
 	flags.BoolVar(&g.insecure, "insecure", false, "accept any certificate")
-	flags.IntVar(&tries, "tries", 1, "attempts, one line each")
+	flags.IntVar(&tries, "tries", 1, "attempts side by side, one line each")
 	// The URL may stand before the flags, as people write it.
 	var target string
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -68,8 +69,8 @@ func getMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "app get: %q is no URL (https://host/path, tcp://host:port, udp://host:port)\n", target)
 		return 2
 	}
-	for range tries {
-		line, err := json.Marshal(g.try(ctx, u))
+	for _, a := range g.several(ctx, u, tries) {
+		line, err := json.Marshal(a)
 		if err != nil {
 			fmt.Fprintln(stderr, "app get:", err)
 			return 2
@@ -77,6 +78,25 @@ func getMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "%s\n", line)
 	}
 	return 0
+}
+
+// apart is the pace of several attempts, which run side by side: one that hangs keeps nobody waiting.
+const apart = 150 * time.Millisecond
+
+func (g *getter) several(ctx context.Context, u *url.URL, tries int) []answer {
+	out := make([]answer, tries)
+	var all sync.WaitGroup
+	for i := range tries {
+		all.Go(func() {
+			select {
+			case <-time.After(time.Duration(i) * apart):
+			case <-ctx.Done():
+			}
+			out[i] = g.try(ctx, u)
+		})
+	}
+	all.Wait()
+	return out
 }
 
 func (g *getter) try(ctx context.Context, u *url.URL) answer {
