@@ -153,6 +153,8 @@ type Container struct {
 	Restarts     int32             `json:"restarts,omitempty"`
 	Ready        bool              `json:"ready,omitempty"`
 	RunAsUser    *int64            `json:"runAsUser,omitempty"`
+	Readiness    string            `json:"readiness,omitempty"` // what its readiness probe asks: "GET :8080/healthz", "connect :5432", "command", "grpc :9000"; "": it has none
+	PreStop      string            `json:"preStop,omitempty"`   // what runs before it is told to end: "sleep 5s", "command", "request"; "": nothing
 }
 
 // ContainerPort is a declared port; policies and Services may refer to its name.

@@ -30,7 +30,8 @@ type Facts struct {
 // endpointLimit how long each may take; they are tried side by side.
 const (
 	maxBackends   = 16
-	endpointLimit = 1400 * time.Millisecond
+	endpointLimit  = 1400 * time.Millisecond
+	endpointAnswer = 2500 * time.Millisecond
 )
 
 // maxOthers bounds the control hosts: a probe is no port scan.
@@ -68,7 +69,7 @@ func PlanFor(q model.Question, f Facts) Plan {
 	}
 	if asked.Protocol == "tcp" {
 		for _, a := range f.Backends[:min(len(f.Backends), maxBackends)] {
-			p.Targets = append(p.Targets, Target{Label: a.String(), Purpose: PurposeEndpoint, When: Always, Protocol: "tcp", Host: a.Addr().String(), Address: a.Addr(), Port: a.Port(), Timeouts: Timeouts{TCP: endpointLimit}})
+			p.Targets = append(p.Targets, endpointTarget(base, a))
 		}
 	}
 	if isName(base.Host) {
@@ -81,6 +82,18 @@ func PlanFor(q model.Question, f Facts) Plan {
 	}
 	p.Targets = append(p.Targets, others(f, base.Host, base.Port)...)
 	return p
+}
+
+// endpointTarget asks one endpoint as the Service is asked: one that takes
+// connections may still answer none.
+func endpointTarget(base Target, a netip.AddrPort) Target {
+	t := base.as(PurposeEndpoint, Always)
+	t.Label, t.Address, t.Port = a.String(), a.Addr(), a.Port()
+	t.Timeouts = Timeouts{TCP: endpointLimit, TLS: endpointAnswer, HTTP: endpointAnswer, Body: endpointAnswer}
+	if !isName(t.Host) {
+		t.Host = a.Addr().String()
+	}
+	return t
 }
 
 // as is the same target for another purpose.

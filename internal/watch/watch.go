@@ -9,6 +9,7 @@ package watch
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -199,6 +200,21 @@ func Failures(tries []model.Try) map[model.Vantage]Rate {
 	out := map[model.Vantage]Rate{}
 	for v, list := range by {
 		out[v] = rateOf(list)
+	}
+	return out
+}
+
+// AtEndpoints is how often tries of each endpoint by itself fail.
+func AtEndpoints(tries []model.Try) map[netip.AddrPort]Rate {
+	by := map[netip.AddrPort][]model.Try{}
+	for i := range tries {
+		if t := &tries[i]; t.Purpose == "control:endpoint" && t.Idle == 0 && t.Result != model.ProbeFailed && t.Lag <= Lateness {
+			by[t.Address] = append(by[t.Address], *t)
+		}
+	}
+	out := map[netip.AddrPort]Rate{}
+	for a, list := range by {
+		out[a] = rateOf(list)
 	}
 	return out
 }

@@ -1,6 +1,8 @@
 package kube
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -139,6 +141,7 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 	if c.SecurityContext != nil {
 		out.RunAsUser = c.SecurityContext.RunAsUser
 	}
+	out.Readiness, out.PreStop = readiness(c.ReadinessProbe), preStop(c.Lifecycle)
 	for i := range statuses {
 		s := &statuses[i]
 		if s.Name != c.Name {
@@ -159,6 +162,34 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 		}
 	}
 	return out
+}
+
+// readiness is what a probe asks, in a few words.
+func readiness(p *corev1.Probe) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.HTTPGet != nil:
+		return fmt.Sprintf("GET :%s%s", p.HTTPGet.Port.String(), cmp.Or(p.HTTPGet.Path, "/"))
+	case p.TCPSocket != nil:
+		return "connect :" + p.TCPSocket.Port.String()
+	case p.GRPC != nil:
+		return fmt.Sprintf("grpc :%d", p.GRPC.Port)
+	}
+	return "command"
+}
+
+// preStop is what runs before a container is told to end.
+func preStop(l *corev1.Lifecycle) string {
+	switch {
+	case l == nil || l.PreStop == nil:
+		return ""
+	case l.PreStop.Sleep != nil:
+		return fmt.Sprintf("sleep %ds", l.PreStop.Sleep.Seconds)
+	case l.PreStop.HTTPGet != nil:
+		return "request"
+	}
+	return "command"
 }
 
 // concerns are words in the names of annotations that have to do with the network.

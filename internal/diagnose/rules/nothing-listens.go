@@ -114,27 +114,6 @@ func askedService(p *diagnose.Pass) *model.Service {
 	return p.Case.World.Kube.Services[path.Flow.To]
 }
 
-// endpoint is one address behind the question that was tried by itself.
-type endpoint struct {
-	seen *model.Observation
-	pod  *model.Pod // nil: no pod has the address
-}
-
-// endpointsTried are the endpoints of the question's Service with how each
-// fared; for a question to a pod, the pod.
-func endpointsTried(p *diagnose.Pass) []endpoint {
-	var out []endpoint
-	for _, o := range p.Control(p.Origin(), "control:endpoint") {
-		out = append(out, endpoint{o, podAt(p, o)})
-	}
-	if len(out) == 0 && askedService(p) == nil {
-		if o := p.Seen(); o != nil && o.Address.IsValid() && podAt(p, o) != nil {
-			out = append(out, endpoint{o, podAt(p, o)})
-		}
-	}
-	return out
-}
-
 func podAt(p *diagnose.Pass, o *model.Observation) *model.Pod {
 	for _, ref := range sortedRefs(p.Case.World.Kube.Pods) {
 		pod := p.Case.World.Kube.Pods[ref]

@@ -24,6 +24,7 @@ Mend the endpoint: its pod, its readiness probe, or the EndpointSlice that lists
 	Hop:           model.HopEndpoint,
 	Covers:        []string{"svc-one-endpoint-dead", "svc-selectorless-stale-endpoints"},
 	Needs:         []string{"probe", "endpointslice", "pod"},
+	Under:         []string{"session-affinity-bad"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
 		tried := endpointsTried(p)
@@ -56,7 +57,7 @@ func reportDead(p *diagnose.Pass, e endpoint, dead, all int) {
 		Title:   fmt.Sprintf("Endpoint %s of %s is dead (%d of %d)", e.seen.Address, behind, dead, all),
 		Summary: "The Service sends a share of the connections there, and they fail.",
 		Evidence: []diagnose.Evidence{
-			probe(fmt.Sprintf("from %s to endpoint %s: %s", diagnose.PlaceOf(e.seen), e.seen.Address, diagnose.OutcomeOf(e.seen)), e.seen.From),
+			probe(fmt.Sprintf("from %s to endpoint %s: %s", diagnose.PlaceOf(e.seen), e.seen.Address, diagnose.OutcomeOf(e.seen))+e.often(), e.seen.From),
 		},
 	}
 	slice := sliceOf(p, e.seen)

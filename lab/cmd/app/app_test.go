@@ -56,6 +56,8 @@ func TestWhatAListenerAnswers(t *testing.T) {
 		{"http://:1", "/x", 200},
 		{"http://:1?status=503", "/", 503},
 		{"http://:1?status=503&share=0", "/", 200},
+		{"http://:1?status=503&well=/healthz", "/healthz", 200},
+		{"http://:1?status=503&well=/healthz", "/", 503},
 		{"http://:1?ok=/a,/b", "/b", 200},
 		{"http://:1?ok=/a,/b", "/", 404},
 	} {

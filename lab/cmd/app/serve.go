@@ -122,12 +122,15 @@ func (o *options) done() error {
 }
 
 // handler answers 200 on every path unless told otherwise: ?ok= lists the only
-// paths there are, ?status= and ?delay= hit a ?share= of the requests; ?size= is
-// the length of the answer in bytes.
+// paths there are, ?status= and ?delay= hit a ?share= of the requests but those
+// for the paths of ?well=; ?size= is the length of the answer in bytes.
 func handler(o *options) (http.Handler, error) {
 	status, share, delay := int(o.number("status", 200)), o.number("share", 1), o.duration("delay")
 	body, size := o.text("body"), int(o.number("size", 0))
-	var paths []string
+	var paths, well []string
+	if w := o.text("well"); w != "" {
+		well = strings.Split(w, ",")
+	}
 	if ok := o.text("ok"); ok != "" {
 		paths = strings.Split(ok, ",")
 	}
@@ -145,7 +148,7 @@ func handler(o *options) (http.Handler, error) {
 			http.NotFound(w, r)
 			return
 		}
-		if rand.Float64() < share {
+		if !slices.Contains(well, r.URL.Path) && rand.Float64() < share {
 			time.Sleep(delay)
 			w.WriteHeader(status)
 		}
