@@ -32,7 +32,7 @@ type watching struct {
 	every  time.Duration
 	count  int
 	jitter float64
-	idle   []time.Duration
+	idle   []string
 	search time.Duration
 }
 
@@ -43,7 +43,7 @@ func (w *watching) register(c *cobra.Command) {
 	fl.DurationVar(&w.every, "every", 0, "the same as a pause between tries, instead of --rate (1s)")
 	fl.IntVar(&w.count, "count", 0, "stop after so many tries (default: when --for is over)")
 	fl.Float64Var(&w.jitter, "jitter", 0.5, "share of the pace by which a try is moved at random, so that nothing keeps pace with it")
-	fl.DurationSliceVar(&w.idle, "idle", nil, "also keep connections, silent for each of these gaps (30s,4m), and see which survive")
+	fl.StringSliceVar(&w.idle, "idle", nil, "keep connections, silent for each of these gaps (30s,4m), and see which survive (default: up to four from the pod, for gaps that fit into --for); none: keep none")
 	fl.DurationVar(&w.search, "idle-search", 0, "also find the longest silence that a kept connection survives, up to this; takes up to twice as long")
 }
 
@@ -68,18 +68,60 @@ func (w *watching) series() (*probe.Series, error) {
 		return nil, fmt.Errorf("--jitter %g is no share between 0 and 1", w.jitter)
 	case w.search < 0 || w.search > probe.MaxSeries/2:
 		return nil, fmt.Errorf("--idle-search %s: give a duration up to %s", w.search, probe.MaxSeries/2)
-	case len(w.idle) > 16:
+	}
+	out := &probe.Series{
+		Every: time.Duration(float64(time.Second) / w.rate), For: w.length, Count: w.count, Jitter: w.jitter, Seed: rand.Uint64(), Search: w.search,
+	}
+	var err error
+	switch {
+	case len(w.idle) > 0:
+		out.Idle, err = gaps(w.idle)
+	case w.search == 0:
+		out.Kept = fitting(out)
+	}
+	return out, err
+}
+
+// gaps reads what --idle was given.
+func gaps(words []string) ([]time.Duration, error) {
+	if len(words) == 1 && words[0] == "none" {
+		return nil, nil
+	}
+	if len(words) > 16 {
 		return nil, errors.New("--idle: give up to 16 gaps")
 	}
-	for _, gap := range w.idle {
-		if gap <= 0 || gap > probe.MaxSeries {
-			return nil, fmt.Errorf("--idle %s: give gaps up to %s", gap, probe.MaxSeries)
+	var out []time.Duration
+	for _, word := range words {
+		gap, err := time.ParseDuration(word)
+		if err != nil || gap <= 0 || gap > probe.MaxSeries {
+			return nil, fmt.Errorf("--idle %q: give gaps up to %s (30s,4m), or none", word, probe.MaxSeries)
+		}
+		out = append(out, gap)
+	}
+	return out, nil
+}
+
+// An answer to a connection that is used again takes up to so long to be missed;
+// under the least gap a connection is hardly kept.
+const (
+	missed   = 4 * time.Second
+	leastGap = time.Second
+)
+
+// fitting are the gaps that are tried where nobody gave any: they are over with
+// the series, so that watching takes no longer for them.
+func fitting(s *probe.Series) []time.Duration {
+	length := s.For
+	if s.Count > 0 {
+		length = min(length, time.Duration(s.Count)*s.Every)
+	}
+	var out []time.Duration
+	for _, gap := range []time.Duration{length / 8, length / 4, length / 2, length - missed} {
+		if gap >= leastGap && (len(out) == 0 || gap > out[len(out)-1]) {
+			out = append(out, gap)
 		}
 	}
-	return &probe.Series{
-		Every: time.Duration(float64(time.Second) / w.rate), For: w.length, Count: w.count, Jitter: w.jitter, Seed: rand.Uint64(),
-		Idle: w.idle, Search: w.search,
-	}, nil
+	return out
 }
 
 func newWatch(s Streams) *cobra.Command {

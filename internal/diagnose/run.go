@@ -270,6 +270,9 @@ func (p *Pass) result(catalogue []Rule) Result {
 	if (res.Works == "unknown" || res.Works == "true") && len(res.Causes) > 0 && res.Causes[0].Confidence >= Likely {
 		res.Works = "false"
 	}
+	if res.Works == "true" && len(res.Causes) == 0 && forgotten(res.Watched) && p.hidesSomething() {
+		res.Works = "unknown"
+	}
 	if res.Works == "false" || res.Works == "slow" {
 		res.Disagreements = p.surprises()
 		if len(res.Causes) > 0 && len(res.Disagreements) > 0 && (res.Disagreements[0].Hop == model.HopEndpoint || res.Causes[0].Sometimes && !Fails(p.Seen())) {
@@ -289,6 +292,18 @@ func (p *Pass) result(catalogue []Rule) Result {
 		res.Works, res.Persistence = "slow", cmp.Or(string(d.Class), "intermittent")
 	}
 	return res
+}
+
+// forgotten says that connections that were kept ended after a silence, without a
+// word of the far side.
+func forgotten(s *watch.Summary) bool {
+	return s != nil && s.Idle != nil && s.Idle.Ends > 0 && !s.Idle.Mixed
+}
+
+// hidesSomething says that a part of the question's way was not read.
+func (p *Pass) hidesSomething() bool {
+	path := p.Question()
+	return path != nil && slices.ContainsFunc(path.Steps, func(s model.Step) bool { return s.Verdict == model.Unknown })
 }
 
 // watched is what a series of tries tells; nil: there was none.

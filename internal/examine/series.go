@@ -20,7 +20,7 @@ func seriesLength(s *probe.Series) time.Duration {
 		return 0
 	}
 	longest := time.Duration(0)
-	for _, gap := range s.Idle {
+	for _, gap := range s.Gaps() {
 		longest = max(longest, gap)
 	}
 	return max(s.For, 2*s.Search+longest) + time.Minute

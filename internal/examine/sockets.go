@@ -27,7 +27,9 @@ func ownConnections(c *model.Case) []string {
 					stuck++
 				}
 			}
-			notes = append(notes, connectionsText(ref, to, states, stuck))
+			if c.Question.Via == "app" || stuck > 0 { // nobody asked for them otherwise
+				notes = append(notes, connectionsText(ref, to, states, stuck))
+			}
 		}
 	}
 	slices.Sort(notes)

@@ -9,6 +9,7 @@ import (
 
 func TestOwnConnections(t *testing.T) {
 	c := question(t, "203.0.113.10:443")
+	c.Question.Via = "app"
 	to := seen(model.VantagePod, "203.0.113.10:443", model.OK).Address
 	c.World.Sockets = map[model.Ref][]model.Connection{"pod/shop/web-0": {
 		{Remote: to, State: "ESTABLISHED", Retries: 4},

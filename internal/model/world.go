@@ -32,6 +32,12 @@ type Connection struct {
 	Remote  netip.AddrPort `json:"remote"`
 	State   string         `json:"state"`             // ESTABLISHED, SYN-SENT, CLOSE-WAIT, …
 	Retries int            `json:"retries,omitempty"` // times that what it sent last was sent again without an answer
+
+	// What the kernel measured, where Told: else the zeroes say nothing.
+	Told      bool          `json:"told,omitempty"`
+	Idle      time.Duration `json:"idle,omitempty"`      // since data was last sent or received
+	Heard     time.Duration `json:"heard,omitempty"`     // since anything last came from the far side
+	KeepAlive time.Duration `json:"keepAlive,omitempty"` // after so long without a word the kernel asks the far side; 0: never
 }
 
 // Labels are a Kubernetes object's labels.

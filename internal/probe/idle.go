@@ -26,7 +26,7 @@ const (
 
 // gaps keeps connections silent for the gaps that were asked for, then searches.
 func (s *series) gaps(ctx context.Context) {
-	s.hold(ctx, s.spec.Idle)
+	s.hold(ctx, s.spec.Gaps())
 	if s.spec.Search > 0 {
 		s.search(ctx)
 	}
@@ -93,7 +93,10 @@ func (s *series) search(ctx context.Context) {
 // far side answers and no application sees: three packets, a second apart.
 var stillThere = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}
 
-const stillThereLimit = 6 * time.Second
+const (
+	stillThereLimit = 6 * time.Second
+	lookAgain       = 100 * time.Millisecond
+)
 
 // kept opens a connection as the question would, uses it once, leaves it silent
 // for gap, and says whether it still stands then.
@@ -132,7 +135,9 @@ func (r *runner) kept(ctx context.Context, t Target, gap time.Duration) model.Ob
 	if t.asks() {
 		a.useOnce(stream)
 	}
-	a.phase("idle", func() (model.Reason, string) { return silent(conn, stream, gap) })
+	if a.phase(PhaseIdle, func() (model.Reason, string) { return silent(stream, gap) }) {
+		a.phase(PhaseReuse, func() (model.Reason, string) { return stands(conn, stream, gap) })
+	}
 	a.conclude()
 	a.obs.Took = time.Since(start)
 	return a.obs
@@ -160,21 +165,41 @@ func (a *attempt) useOnce(stream net.Conn) {
 	_, _, _ = readBody(stream, answer.Body, a.target.MaxBody, a.target.Timeouts.Body)
 }
 
-// silent waits out the gap and asks whether the far side still knows the connection.
-func silent(conn *wire, stream net.Conn, gap time.Duration) (model.Reason, string) {
+// The two phases of a kept connection: what ends it while nothing is sent, and
+// what answers when it is used again. A device that forgot it shows in the second,
+// unless it says so to both sides at once.
+const (
+	PhaseIdle  = "idle"
+	PhaseReuse = "reuse"
+)
+
+// silent waits out the gap.
+func silent(stream net.Conn, gap time.Duration) (model.Reason, string) {
 	begin := time.Now()
 	if err := drain(stream, begin.Add(gap)); err != nil {
 		return reasonOf(err), fmt.Sprintf("after %s of silence", time.Since(begin).Round(10*time.Millisecond))
 	}
+	return model.OK, ""
+}
+
+// stands asks whether the far side still knows the connection: an answer to the
+// keepalive says so at once, where the kernel tells when it came.
+func stands(conn *wire, stream net.Conn, gap time.Duration) (model.Reason, string) {
 	tcp, ok := conn.Conn.(*net.TCPConn)
 	if !ok {
 		return model.ProbeFailed, "no TCP connection"
 	}
+	begin := time.Now()
 	if err := tcp.SetKeepAliveConfig(stillThere); err != nil {
 		return model.ProbeFailed, err.Error()
 	}
-	if err := drain(stream, time.Now().Add(stillThereLimit)); err != nil {
-		return reasonOf(err), fmt.Sprintf("after %s of silence, when it was used again", gap.Round(10*time.Millisecond))
+	for time.Since(begin) < stillThereLimit {
+		if err := drain(stream, time.Now().Add(lookAgain)); err != nil {
+			return reasonOf(err), fmt.Sprintf("after %s of silence, when it was used again", gap.Round(10*time.Millisecond))
+		}
+		if ago, ok := lastAck(tcp); ok && ago < time.Since(begin) {
+			break
+		}
 	}
 	return model.OK, ""
 }

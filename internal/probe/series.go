@@ -23,6 +23,7 @@ type Series struct {
 	Seed   uint64        `json:"seed,omitempty"`
 
 	Idle   []time.Duration `json:"idle,omitempty"`   // gaps of silence on kept connections, one connection each
+	Kept   []time.Duration `json:"kept,omitempty"`   // the same, from the question's own place alone
 	Search time.Duration   `json:"search,omitempty"` // find the longest gap that a connection survives, up to this
 }
 
@@ -70,6 +71,20 @@ type Line struct {
 	Progress string             `json:"progress,omitempty"`
 }
 
+// From is the series as a place sends it: only the question's own keeps the
+// connections that are meant for it alone.
+func (s *Series) From(own bool) *Series {
+	if own || len(s.Kept) == 0 {
+		return s
+	}
+	other := *s
+	other.Kept = nil
+	return &other
+}
+
+// Gaps are all gaps of silence.
+func (s *Series) Gaps() []time.Duration { return slices.Concat(s.Idle, s.Kept) }
+
 func (s *Series) validate() error {
 	switch {
 	case s.Every < minEvery:
@@ -80,9 +95,9 @@ func (s *Series) validate() error {
 		return fmt.Errorf("series: count %d; give up to %d", s.Count, maxRounds)
 	case s.Jitter < 0 || s.Jitter > 1:
 		return fmt.Errorf("series: jitter %g is no share between 0 and 1", s.Jitter)
-	case len(s.Idle) > maxIdle:
-		return fmt.Errorf("series: %d gaps; give up to %d", len(s.Idle), maxIdle)
-	case s.Search < 0 || s.Search > MaxSeries || slices.ContainsFunc(s.Idle, func(d time.Duration) bool { return d <= 0 || d > MaxSeries }):
+	case len(s.Idle)+len(s.Kept) > maxIdle:
+		return fmt.Errorf("series: %d gaps; give up to %d", len(s.Idle)+len(s.Kept), maxIdle)
+	case s.Search < 0 || s.Search > MaxSeries || slices.ContainsFunc(slices.Concat(s.Idle, s.Kept), func(d time.Duration) bool { return d <= 0 || d > MaxSeries }):
 		return fmt.Errorf("series: gaps lie between 0 and %s", MaxSeries)
 	}
 	return nil

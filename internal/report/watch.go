@@ -175,6 +175,8 @@ func limits(s *watch.Summary) []string {
 
 func idle(i *watch.Idle) string {
 	switch {
+	case i.Ends == 0 && i.Closed > 0:
+		return fmt.Sprintf("the far side itself closes a kept connection within %s of silence, as it may: a client has to notice that before it uses one again", gap(i.Closed))
 	case i.Ends == 0:
 		return fmt.Sprintf("kept connections survived up to %s of silence", gap(i.Holds))
 	case i.Mixed:

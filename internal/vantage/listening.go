@@ -53,11 +53,17 @@ func (s *session) ownSockets(ctx context.Context) {
 	if !s.req.Sockets || s.req.Pod == nil || s.req.Via == ViaNone {
 		return
 	}
-	ref, what := s.req.Pod.Ref(), "own connections of "+string(s.req.Pod.Ref())
 	if s.req.Via == ViaTwin || s.req.Via == ViaExec {
-		s.gap(model.Gap{What: what, Ref: ref, Reason: "only an ephemeral container sees them: --probe-via=ephemeral"})
+		ref := s.req.Pod.Ref()
+		s.gap(model.Gap{What: "own connections of " + string(ref), Ref: ref, Reason: "only an ephemeral container sees them: --probe-via=ephemeral"})
 		return
 	}
+	s.readSockets(ctx)
+}
+
+// readSockets asks the pod's own network namespace.
+func (s *session) readSockets(ctx context.Context) {
+	ref, what := s.req.Pod.Ref(), "own connections of "+string(s.req.Pod.Ref())
 	var found []model.Connection
 	if s.inPod(ctx, ref, what, "connections", &found) {
 		s.mu.Lock()

@@ -171,7 +171,12 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 	if s.req.More != nil && questionOK(obs) && quickly(obs) {
 		s.more(ctx, c, pl)
 	} else {
-		s.repeats.Go(func() { s.repeat(ctx, c, pl, s.req.Plan.For(model.VantagePod, s.req.Facts)) })
+		s.repeats.Go(func() {
+			s.repeat(ctx, c, pl, s.req.Plan.For(model.VantagePod, s.req.Facts))
+			if s.req.Series != nil && w.via == ViaEphemeral {
+				s.readSockets(ctx) // what they did meanwhile
+			}
+		})
 	}
 	s.mu.Lock()
 	c.starting, s.entered = nil, w.via == ViaEphemeral

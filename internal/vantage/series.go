@@ -28,13 +28,24 @@ const (
 func (s *session) repeat(ctx context.Context, c container, pl place, plan probe.Plan) {
 	switch {
 	case s.req.Series != nil:
-		plan.Series = s.req.Series
+		plan.Series = s.req.Series.From(pl.vantage == s.origin())
 	case s.vary():
 		plan = s.morePlan(pl.vantage)
 	default:
 		return
 	}
 	s.runSeries(ctx, c, pl, plan)
+}
+
+// origin is the place that stands for the question's FROM.
+func (s *session) origin() model.Vantage {
+	switch {
+	case s.req.Pod != nil:
+		return model.VantagePod
+	case s.req.Node != "":
+		return model.VantageNode
+	}
+	return model.VantageHere
 }
 
 // more asks the question again from the pod, which the first time was answered well.
@@ -116,7 +127,7 @@ func (s *session) runSeries(ctx context.Context, c container, pl place, plan pro
 func seriesLength(spec *probe.Series) time.Duration {
 	idle := 2 * spec.Search // two rounds
 	longest := time.Duration(0)
-	for _, gap := range spec.Idle {
+	for _, gap := range spec.Gaps() {
 		longest = max(longest, gap)
 	}
 	return max(spec.For, idle+longest)
@@ -127,7 +138,7 @@ func (s *session) repeatHere(ctx context.Context, plan probe.Plan) {
 	if s.req.Series == nil {
 		return
 	}
-	plan.Series = s.req.Series
+	plan.Series = s.req.Series.From(s.origin() == model.VantageHere)
 	pl := place{vantage: model.VantageHere, via: "local"}
 	_ = probe.RunSeries(ctx, plan, func(l probe.Line) error { s.line(pl, l); return nil }) // nothing to repeat from here is no fault
 }

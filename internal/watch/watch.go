@@ -105,9 +105,7 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	all := len(kept)
 	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return t.Lag > Lateness })
 	s.Late = all - len(kept)
-	if idle := idleOf(tries); idle != nil {
-		s.Idle = idle
-	}
+	s.Idle = IdleOf(tries, origin)
 	if len(kept) == 0 {
 		s.Verdict, s.Rate = Classify(nil), wilson(0, 0, 0.95)
 		s.Slices = []Slice{}

@@ -110,12 +110,13 @@ func (w *world) natEgress(s *resource[subnet], sources nft.Set) (egress, bool) {
 	}
 	return egress{
 		resource: lower(g.ID), kind: "natgw", name: natCounter(g.Name), sources: sources, public: public,
-		lo: natFirstPort, hi: lastPort(g.Tags, natLastPort), idle: idle(g.Tags, g.Properties.IdleTimeoutInMinutes), hold: number(g.Tags, "labHoldSeconds"), reset: true,
+		lo: natFirstPort, hi: lastPort(g.Tags, natLastPort), idle: idle(g.Tags, g.Properties.IdleTimeoutInMinutes), hold: number(g.Tags, "labHoldSeconds"), reset: g.Tags["labIdleSilent"] != "true",
 	}, true
 }
 
 // idle is a device's idle time-out in seconds. Azure knows minutes; the tag
-// labIdleSeconds makes it short enough to be waited for.
+// labIdleSeconds makes it short enough to be waited for, and labIdleSilent lets
+// the device say nothing when a forgotten connection is used again.
 func idle(tags map[string]string, minutes int) int {
 	return cmp.Or(number(tags, "labIdleSeconds"), cmp.Or(minutes, defaultMinutes)*60)
 }

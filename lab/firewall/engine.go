@@ -64,7 +64,7 @@ type session struct {
 // Start listens for everything that the box routes here.
 func Start(ctx context.Context, n Network) (*Engine, error) {
 	e := &Engine{network: n, policy: &Policy{}, sessions: map[*session]struct{}{}, proxies: map[int]net.Listener{}, hits: map[Hit]int64{}}
-	l, err := n.Listen(ctx, &net.ListenConfig{Control: transparent}, fmt.Sprintf("0.0.0.0:%d", EnginePort))
+	l, err := n.Listen(ctx, &net.ListenConfig{Control: transparent, KeepAlive: -1}, fmt.Sprintf("0.0.0.0:%d", EnginePort))
 	if err != nil {
 		return nil, fmt.Errorf("firewall engine: %w", err)
 	}
@@ -116,7 +116,7 @@ func (e *Engine) Set(ctx context.Context, p *Policy) error {
 		if e.proxies[port] != nil {
 			continue
 		}
-		l, err := e.network.Listen(ctx, &net.ListenConfig{}, netip.AddrPortFrom(EngineAddr, uint16(port)).String())
+		l, err := e.network.Listen(ctx, &net.ListenConfig{KeepAlive: -1}, netip.AddrPortFrom(EngineAddr, uint16(port)).String())
 		if err != nil {
 			errs = append(errs, fmt.Errorf("explicit proxy on port %d: %w", port, err))
 			continue

@@ -43,6 +43,10 @@ func (p *Policy) Table() *nft.Table {
 	t.Chain("prerouting", "type filter hook prerouting priority mangle; policy accept;")
 	t.Rule("prerouting", `iifname != "`+BoxLeg+`" return`)
 	t.Rule("prerouting", "ip daddr "+p.Addr.String()+" return")
+	if p.Idle > 0 {
+		t.Objects = append(t.Objects, fmt.Sprintf("ct timeout idle-%d { protocol tcp; l3proto ip; policy = { established: %[1]d }; }", p.Idle))
+		t.Rule("prerouting", fmt.Sprintf(`meta l4proto tcp ct timeout set "idle-%d"`, p.Idle))
+	}
 	t.Rule("prerouting", "ct direction reply return")
 	t.Rule("prerouting", "jump rules")
 	t.Chain("rules", "")
@@ -57,6 +61,9 @@ func (p *Policy) Table() *nft.Table {
 	t.Chain("forward", "type filter hook forward priority 0; policy drop;")
 	if !p.Up {
 		t.Rules("forward", []string{""}, CounterStopped, "drop")
+	}
+	if p.Idle > 0 && !p.Silent { // Azure Firewall resets what it has forgotten
+		t.Rules("forward", []string{"ct state invalid meta l4proto tcp tcp flags & rst == 0 "}, CounterNoState, "reject with tcp reset")
 	}
 	t.Rules("forward", []string{"ct state invalid "}, CounterNoState, "drop")
 	t.Rule("forward", "ct direction reply ct state established,related accept")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/podpath/podpath/lab/nft"
@@ -21,7 +22,8 @@ type (
 	document[P any] struct {
 		ID         string `json:"id"`
 		Name       string `json:"name"`
-		Properties P      `json:"properties"`
+		Tags       map[string]string
+		Properties P `json:"properties"`
 	}
 	firewallDoc struct {
 		FirewallPolicy             *ref
@@ -91,6 +93,8 @@ type applicationRule struct {
 type Policy struct {
 	Addr        netip.Addr
 	Up          bool
+	Idle        int  // seconds without a packet after which a connection is forgotten; 0: the kernel's own, five days
+	Silent      bool // says nothing when a forgotten connection is used again
 	plain       bool // forwards and translates everything
 	network     []networkRule
 	application []applicationRule
@@ -158,6 +162,8 @@ func Compile(docs []map[string]any, addr netip.Addr, up bool) (*Policy, error) {
 	if fw == nil {
 		return p, nil
 	}
+	p.Idle, _ = strconv.Atoi(fw.Tags["labIdleSeconds"])
+	p.Silent = fw.Tags["labIdleSilent"] == "true"
 	return p, r.firewall(p, fw)
 }
 

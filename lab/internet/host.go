@@ -66,7 +66,7 @@ func (in *Internet) openHost(p plan.Host) error {
 	h := in.newHost(p.Name, "host-"+p.Name, p.Names)
 	web := newFeed()
 	server := &http.Server{
-		Handler: http.HandlerFunc(h.answer), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		Handler: http.HandlerFunc(h.answer), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 10 * time.Minute,
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	go func() { _ = server.Serve(web) }()

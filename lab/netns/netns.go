@@ -122,7 +122,7 @@ func onThread(f func() error) error {
 // Listen opens a TCP listener inside the namespace. The address must be literal.
 func Listen(name, network, addr string) (l net.Listener, err error) {
 	err = Do(name, func() error {
-		var lc net.ListenConfig
+		lc := net.ListenConfig{KeepAlive: -1} // as most servers: it is for the client to keep a connection alive
 		l, err = lc.Listen(context.Background(), network, addr)
 		return err
 	})

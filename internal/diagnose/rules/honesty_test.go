@@ -71,6 +71,7 @@ func noVantage(v model.Vantage, what, permission string) mutilation {
 			kept = append(kept, o)
 		}
 		c.Observations = kept
+		c.Tries = slices.DeleteFunc(slices.Clone(c.Tries), func(t model.Try) bool { return t.Vantage == v })
 		if had && permission != "" {
 			c.World.Gaps = append(c.World.Gaps, model.Gap{What: "probe from " + what, Reason: "forbidden", Permission: permission})
 		}
@@ -206,7 +207,7 @@ func mutilations() []mutilation {
 		noVantage(model.VantageHere, "", ""), // switched off: nobody needs a permission for it
 		{"no probe at all", func(c *model.Case) bool {
 			had := len(c.Observations) > 0
-			c.Observations, c.World.Nodes = nil, nil
+			c.Observations, c.World.Nodes, c.Tries = nil, nil, nil
 			gap(c, model.Gap{What: "probe from pod/shop/checkout-0 by ephemeral", Reason: "forbidden", Permission: "patch pods/ephemeralcontainers in namespace shop"})
 			return had
 		}},

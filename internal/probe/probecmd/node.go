@@ -61,7 +61,7 @@ func listening(out io.Writer) error {
 
 // connections writes which connections there are.
 func connections(out io.Writer) error {
-	found, err := node.Connections("/")
+	found, err := node.Sockets("/")
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type Spec struct {
 	Ask     Ask              `json:"ask"`
 	Patch   map[string]any   `json:"patch"`   // merge patch (RFC 7396) on the world
 	Observe []map[string]any `json:"observe"` // model.Observation; From, Target, Address, Phases are filled in
+	Tries   []Tries          `json:"tries"`   // what a series told
 	Instead string           `json:"instead"` // of a near miss: the rule that explains it
 }
 
@@ -62,6 +63,9 @@ func Parse(text []byte, base *Spec) (*Spec, error) {
 	}
 	if s.Observe == nil {
 		s.Observe = base.Observe
+	}
+	if s.Tries == nil {
+		s.Tries = base.Tries
 	}
 	return &s, nil
 }
@@ -141,6 +145,9 @@ func (s *Spec) Case() (*model.Case, error) {
 			return nil, fmt.Errorf("observe[%d]: %w", i, err)
 		}
 		c.Observations = append(c.Observations, one)
+	}
+	if c.Tries, err = s.tries(c, dst); err != nil {
+		return nil, err
 	}
 	q := c.Question
 	flow := model.Flow{Protocol: q.Protocol, Dst: dst.Addr(), DstPort: dst.Port(), Host: firstOf(q.Host, q.To.Host), Scheme: q.To.Scheme, From: sender(c)}
