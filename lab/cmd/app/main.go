@@ -3,6 +3,7 @@
 //
 //	app                                   idle until SIGTERM
 //	app http://:8080?status=503 tcp://:5432 udp://:53 burn://2
+//	app keep://203.0.113.10:80?every=8s   keeps a connection and uses it now and then
 //	app flanneld --ip-masq                idle too: it stands for Flannel's agent
 //	app get https://api.payments.example  one attempt, one JSON line
 //	app dial                              the attempts of standard input, all at once

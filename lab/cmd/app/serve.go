@@ -55,11 +55,12 @@ func parse(arg string) (func(context.Context) error, error) {
 		if err != nil {
 			return nil, err
 		}
+		idle := o.duration("idle") // after which the server closes a kept connection
 		fault := ""
 		if u.Scheme == "https" {
 			fault = o.text("cert")
 		}
-		return func(context.Context) error { return serveHTTP(u, h, fault) }, o.done()
+		return func(context.Context) error { return serveHTTP(u, h, fault, idle) }, o.done()
 	case "tcp":
 		backlog, accept := o.number("backlog", 0), o.text("accept")
 		if accept != "" && accept != "no" && accept != "yes" {
@@ -68,6 +69,12 @@ func parse(arg string) (func(context.Context) error, error) {
 		return func(ctx context.Context) error { return serveTCP(ctx, u.Host, int(backlog), accept != "no") }, o.done()
 	case "udp":
 		return func(context.Context) error { return serveUDP(u.Host) }, o.done()
+	case "keep":
+		p, err := parsePool(u.Host, &o)
+		if err != nil {
+			return nil, err
+		}
+		return p.run, o.done()
 	case "burn":
 		n, err := strconv.Atoi(u.Host)
 		if err != nil {
@@ -75,7 +82,7 @@ func parse(arg string) (func(context.Context) error, error) {
 		}
 		return func(ctx context.Context) error { return burn(ctx, n) }, o.done()
 	}
-	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, or burn://N")
+	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT or burn://N")
 }
 
 // options reads query parameters, each once, and refuses those nobody read.
@@ -160,8 +167,9 @@ func handler(o *options) (http.Handler, error) {
 	}), nil
 }
 
-func serveHTTP(u *url.URL, h http.Handler, fault string) error {
-	l, err := net.Listen("tcp", u.Host)
+func serveHTTP(u *url.URL, h http.Handler, fault string, idle time.Duration) error {
+	// Without keepalive of its own, as most servers: it is for the client to keep a connection alive.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", u.Host)
 	if err != nil {
 		return err
 	}
@@ -172,7 +180,7 @@ func serveHTTP(u *url.URL, h http.Handler, fault string) error {
 		}
 		l = tls.NewListener(l, &tls.Config{GetCertificate: get})
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: idle, ErrorLog: log.New(io.Discard, "", 0)}
 	return server.Serve(l)
 }
 
