@@ -202,6 +202,50 @@ func Failures(tries []model.Try) map[model.Vantage]Rate {
 	return out
 }
 
+// MoreOften says that something is met more often than elsewhere, and by more
+// than chance makes it (Fisher's exact test at 1 %).
+func MoreOften(here, elsewhere Rate) bool {
+	return elsewhere.Of > 0 && here.Share() > elsewhere.Share() &&
+		fisher(here.Count, here.Of, here.Count+elsewhere.Count, here.Of+elsewhere.Of) <= alpha
+}
+
+// Together is the rate of what two rates are of.
+func Together(a, b Rate) Rate { return wilson(a.Count+b.Count, a.Of+b.Of, 0.95) }
+
+// LookupsLost is how often, from each place, the question's lookup lost a query:
+// it waited for it to be sent again, or got no answer at all.
+func LookupsLost(tries []model.Try) map[model.Vantage]Rate {
+	return lookups(tries, func(p *model.Phase) bool { return p.Waited() > 0 || p.Result == model.TimedOut })
+}
+
+func lookups(tries []model.Try, hit func(*model.Phase) bool) map[model.Vantage]Rate {
+	hits := map[model.Vantage][]bool{}
+	for i := range tries {
+		t := &tries[i]
+		if !question(t) || t.Idle > 0 || t.Result == model.ProbeFailed || t.Lag > Lateness {
+			continue
+		}
+		for k := range t.Phases {
+			if p := &t.Phases[k]; p.Name == "dns" {
+				hits[t.Vantage] = append(hits[t.Vantage], hit(p))
+			}
+		}
+	}
+	out := map[model.Vantage]Rate{}
+	for v, list := range hits {
+		out[v] = wilson(count(list), len(list), 0.95)
+	}
+	return out
+}
+
+// SlowLookups is how often, from each place, the question's lookup took longer
+// than a limit, or ended without an answer that settles it.
+func SlowLookups(tries []model.Try, limit time.Duration) map[model.Vantage]Rate {
+	return lookups(tries, func(p *model.Phase) bool {
+		return p.Duration > limit || p.Result == model.TimedOut || p.Result == model.ServFail
+	})
+}
+
 // AtEndpoints is how often tries of each endpoint by itself fail.
 func AtEndpoints(tries []model.Try) map[netip.AddrPort]Rate {
 	by := map[netip.AddrPort][]model.Try{}

@@ -141,6 +141,9 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 	if c.SecurityContext != nil {
 		out.RunAsUser = c.SecurityContext.RunAsUser
 	}
+	if cpu, ok := c.Resources.Limits[corev1.ResourceCPU]; ok {
+		out.CPULimit = cpu.String()
+	}
 	out.Readiness, out.PreStop = readiness(c.ReadinessProbe), preStop(c.Lifecycle)
 	for i := range statuses {
 		s := &statuses[i]

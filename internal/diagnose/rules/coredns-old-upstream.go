@@ -24,6 +24,7 @@ configuration. coredns-custom with a server of its own for the name is told by i
 Mend it by restarting CoreDNS, once the nodes have the new servers.
 `,
 	Hop:        model.HopDNS,
+	Under:      []string{"dns-queries-lost", "coredns-slow"},
 	Covers:     []string{"dns-vnet-dns-change-not-propagated", "dns-node-resolv-empty"},
 	Needs:      []string{"probe", "probe:node", "vnet", "configmap", "service", "pod"},
 	Sees:       dnsFailed,

@@ -28,7 +28,7 @@ Nodes take new DNS servers of the VNet over when they are restarted or renew the
 	Hop:    model.HopDNS,
 	Covers: []string{"dns-upstream-unreachable"},
 	Needs:  []string{"probe", "vnet", "configmap", "service", "pod", "probe:node"},
-	Under:  []string{"coredns-down", "corefile-loop", "corefile-broken", "dns-address-differs", "dns-service-no-pods", "dns-config-dead-server", "nsg-denies", "policy-denies", "ip-forward-off", "rp-filter-strict", "masquerade-missing", "forward-policy-drop", "route-node-missing", "route-table-not-associated", "route-blackhole", "route-wrong-next-hop"},
+	Under:  []string{"dns-queries-lost", "coredns-slow", "coredns-down", "corefile-loop", "corefile-broken", "dns-address-differs", "dns-service-no-pods", "dns-config-dead-server", "nsg-denies", "policy-denies", "ip-forward-off", "rp-filter-strict", "masquerade-missing", "forward-policy-drop", "route-node-missing", "route-table-not-associated", "route-blackhole", "route-wrong-next-hop"},
 	Sees:   dnsFailed,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()

@@ -26,6 +26,8 @@ type Spec struct {
 	Observe []map[string]any `json:"observe"` // model.Observation; From, Target, Address, Phases are filled in
 	Tries   []Tries          `json:"tries"`   // what a series told
 	Instead string           `json:"instead"` // of a near miss: the rule that explains it
+
+	Lookups map[model.Vantage]string `json:"lookups"` // of a series: how the name's lookup fared, one character a try
 }
 
 // Ask is the question.
@@ -66,6 +68,9 @@ func Parse(text []byte, base *Spec) (*Spec, error) {
 	}
 	if s.Tries == nil {
 		s.Tries = base.Tries
+	}
+	if s.Lookups == nil {
+		s.Lookups = base.Lookups
 	}
 	return &s, nil
 }
@@ -160,6 +165,7 @@ func (s *Spec) Case() (*model.Case, error) {
 	if !flow.Dst.IsValid() {
 		flow.To = asked(q)
 	}
+	c.Tries = append(c.Tries, s.lookups(c)...)
 	c.Paths = []model.Path{trace.Build(&c.World).Run(flow)}
 	return c, nil
 }
