@@ -69,17 +69,14 @@ func parse(arg string) (func(context.Context) error, error) {
 		return func(ctx context.Context) error { return serveTCP(ctx, u.Host, int(backlog), accept != "no") }, o.done()
 	case "udp":
 		return func(context.Context) error { return serveUDP(u.Host) }, o.done()
-<<<<<<< HEAD
 	case "keep":
 		p, err := parsePool(u.Host, &o)
 		if err != nil {
 			return nil, err
 		}
 		return p.run, o.done()
-=======
 	case "lookup":
 		return asks(u, &o)
->>>>>>> 728711f (dns: queries that one node loses, and CoreDNS that answers late, are told from each other; app: load of names; scenarios)
 	case "burn":
 		n, err := strconv.Atoi(u.Host)
 		if err != nil {
@@ -87,11 +84,7 @@ func parse(arg string) (func(context.Context) error, error) {
 		}
 		return func(ctx context.Context) error { return burn(ctx, n) }, o.done()
 	}
-<<<<<<< HEAD
-	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT or burn://N")
-=======
-	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, lookup://NAME, or burn://N")
->>>>>>> 728711f (dns: queries that one node loses, and CoreDNS that answers late, are told from each other; app: load of names; scenarios)
+	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT, lookup://NAME or burn://N")
 }
 
 // options reads query parameters, each once, and refuses those nobody read.
