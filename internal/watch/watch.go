@@ -343,23 +343,24 @@ func groups(tries []model.Try) []group {
 	return out
 }
 
-// comparable leaves out the places that never find the name which the question's
-// own place always does: a node's resolver knows no names of the cluster, and what
-// it says of them is another question.
+// comparable leaves out the places that never find a name which the question's own
+// place does find: a node's resolver knows no names of the cluster, and what it says
+// of them is another question.
 func comparable(tries []model.Try, origin model.Vantage) []model.Try {
-	lost, met := map[model.Vantage]bool{}, map[model.Vantage]bool{}
+	met, lost := map[model.Vantage]bool{}, map[model.Vantage]bool{}
 	for i := range tries {
 		t := &tries[i]
-		if t.Failed == "dns" {
-			lost[t.Vantage] = true
-		} else {
+		switch {
+		case t.Failed != "dns":
 			met[t.Vantage] = true
+		case t.Result != model.NXDomain && t.Result != model.NoData:
+			lost[t.Vantage] = true // that is no word about the name
 		}
 	}
-	if lost[origin] {
+	if !met[origin] {
 		return tries
 	}
-	return pick(tries, func(t *model.Try) bool { return met[t.Vantage] })
+	return pick(tries, func(t *model.Try) bool { return met[t.Vantage] || lost[t.Vantage] })
 }
 
 // lookupOf is a try as far as its resolver has to do with it.

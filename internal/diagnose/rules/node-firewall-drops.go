@@ -31,6 +31,10 @@ Mend it by taking the rule away, and away from what writes it, or by accepting t
 		filtered(p, model.Drop, func(w diagnose.Way, s *model.Step) {
 			f := filterFinding(p, s, "drops")
 			f.Evidence = append(f.Evidence, outerEvidence(p, s)...)
+			if shown := shareShows(p, w, s); shown != "" {
+				f.Confidence = diagnose.Likely
+				f.Evidence = append(f.Evidence, probe(shown))
+			}
 			if s.Verdict == model.Unknown && s.At.Name() == p.Node() && p.Elsewhere(model.VantageNode) == diagnose.Works && p.Elsewhere(model.VantageOtherNode) == diagnose.Works {
 				f.Confidence = diagnose.Likely // it is lost inside this node, and this is what is there
 			}
