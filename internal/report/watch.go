@@ -23,7 +23,7 @@ func (p *printer) watched(r *Report) {
 	}
 	p.title("Over time")
 	if brief(s) && !p.o.Wide {
-		p.line("  "+p.paint("pass", p.glyph("✓ ", "+ ")), fmt.Sprintf("asked %d times within %s: none failed; so few tell no rate under %s ('podpath watch' asks longer)", s.Rate.Of, dur(s.To.Sub(s.From)), percent(s.Blind)))
+		p.inBrief(s)
 		return
 	}
 	style := map[watch.Class]string{watch.Never: "pass", watch.Recovered: "pass", watch.Undecided: "unknown"}[s.Class]
@@ -40,9 +40,25 @@ func (p *printer) watched(r *Report) {
 }
 
 // brief says that there is nothing to tell but how little was asked: the few more
-// tries of a question whose first answer was good.
+// tries of a question that all went as the first one did.
 func brief(s *watch.Summary) bool {
-	return s.Class == watch.Never && s.Rate.Of <= 25 && s.To.Sub(s.From) < 5*time.Second && s.Late == 0 && s.Lookups == nil && s.SYNs == nil && s.Idle == nil
+	places := 0
+	for i := range s.Slices {
+		if s.Slices[i].Kind == "from" {
+			places++
+		}
+	}
+	return (s.Class == watch.Never || s.Class == watch.Persistent) && places == 1 && s.Rate.Of <= 25 && s.To.Sub(s.From) < 5*time.Second &&
+		s.Late == 0 && s.Lookups == nil && s.SYNs == nil && s.Idle == nil
+}
+
+func (p *printer) inBrief(s *watch.Summary) {
+	within := dur(s.To.Sub(s.From))
+	if s.Class == watch.Never {
+		p.line("  "+p.paint("pass", p.glyph("✓ ", "+ ")), fmt.Sprintf("asked %d times within %s: none failed; so few tell no rate under %s ('podpath watch' asks longer)", s.Rate.Of, within, percent(s.Blind)))
+		return
+	}
+	p.line("  "+p.paint("drop", p.glyph("✗ ", "x ")), fmt.Sprintf("asked %d times within %s: all failed", s.Rate.Of, within))
 }
 
 // slice is one line of those that are worth comparing: a kind with one value says nothing that another line does not.

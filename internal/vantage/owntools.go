@@ -31,7 +31,7 @@ func (s *session) ownTools(ctx context.Context, live *corev1.Pod) []model.Observ
 		if t.Purpose != probe.PurposeQuestion || t.When != probe.Always || t.Protocol == "udp" {
 			continue
 		}
-		out := &limited{max: maxStderr, first: s.hedge(ctx)}
+		out := &limited{max: maxStderr, first: s.hedge(ctx, func() {})}
 		err := s.exec(ctx, execCall{live.Namespace, live.Name, target.Name, toolCommand(t), nil, out, out, false})
 		var exit utilexec.CodeExitError
 		if err != nil && !errors.As(err, &exit) {

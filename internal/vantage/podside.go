@@ -86,13 +86,6 @@ func questionOK(obs []model.Observation) bool {
 	return some
 }
 
-// quickly says that no answer was slow: what is slow is told as that, and asking it often takes its time.
-func quickly(obs []model.Observation) bool {
-	return !slices.ContainsFunc(obs, func(o model.Observation) bool {
-		return o.Purpose == probe.PurposeQuestion && o.Took > 1500*time.Millisecond
-	})
-}
-
 // unfit says why nothing can be probed from a pod.
 func (s *session) unfit(p *corev1.Pod) *model.Gap {
 	ref := model.NewRef("pod", p.Namespace, p.Name)
@@ -150,13 +143,15 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 		first.Targets = nil
 	}
 	waiting, over := context.WithCancel(ctx)
-	obs, err := s.runPlan(ctx, c, first, s.hedge(waiting))
+	more := s.more(ctx, c, pl)
+	obs, err := s.runPlan(ctx, c, first, s.hedge(waiting, more.begin))
 	over()
 	if err != nil && s.gone(ctx, live) {
 		err = errPodGone
 	}
 	s.stays(c, err)
 	if err != nil {
+		more.skip()
 		s.gap(s.failedRun(ctx, what, ref, c, err))
 		if rbac(err) {
 			return nil, errNoExec
@@ -168,12 +163,11 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 		s.note("the probe of pod %s/%s was sent from %s, a pod that podpath made like it (labels, account, node, name resolution) and removes again",
 			live.Namespace, live.Name, c.pod)
 	}
-	if s.req.More != nil && questionOK(obs) && quickly(obs) {
-		s.more(ctx, c, pl)
-	} else {
+	more.after(obs)
+	if s.req.Series != nil {
 		s.repeats.Go(func() {
 			s.repeat(ctx, c, pl, s.req.Plan.For(model.VantagePod, s.req.Facts))
-			if s.req.Series != nil && w.via == ViaEphemeral {
+			if w.via == ViaEphemeral {
 				s.readSockets(ctx) // what they did meanwhile
 			}
 		})
@@ -204,9 +198,9 @@ func wayPermission(via, namespace string) string {
 // hedgeAfter is how long the pod's own probe may run before the other places start.
 const hedgeAfter = 350 * time.Millisecond
 
-// hedge wants the other places when the plan has run for a while without an
-// answer: a time-out is then waited for only once.
-func (s *session) hedge(ctx context.Context) func() {
+// hedge wants the other places, and calls also, when the plan has run for a while
+// without an answer: a time-out is then waited for only once.
+func (s *session) hedge(ctx context.Context, also func()) func() {
 	return func() {
 		s.mu.Lock()
 		s.begun = time.Now()
@@ -217,6 +211,7 @@ func (s *session) hedge(ctx context.Context) func() {
 			select {
 			case <-t.C:
 				s.wantOthers()
+				also()
 			case <-ctx.Done():
 			case <-s.escalate:
 			}

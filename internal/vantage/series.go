@@ -5,14 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/probe"
-	"github.com/podpath/podpath/internal/watch"
 )
 
 // Bounds of what one place may tell of its series, and by how much its verb may
@@ -46,63 +43,6 @@ func (s *session) origin() model.Vantage {
 		return model.VantageNode
 	}
 	return model.VantageHere
-}
-
-// more asks the question again from the pod, which the first time was answered well.
-func (s *session) more(ctx context.Context, c container, pl place) {
-	plan := s.morePlan(pl.vantage)
-	if len(plan.Targets) == 0 {
-		return
-	}
-	s.runSeries(ctx, c, pl, plan)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ownHaste()
-	for i := range s.result.Tries {
-		t := &s.result.Tries[i]
-		s.varies = s.varies || t.Result != model.OK && t.Result != model.ProbeFailed && t.Lag <= watch.Lateness
-	}
-}
-
-// morePlan is the question alone, whose connects need not wait longer than for one lost SYN.
-func (s *session) morePlan(from model.Vantage) probe.Plan {
-	plan := s.req.Plan.For(from, s.req.Facts)
-	plan.Series = s.req.More
-	plan.Targets = slices.DeleteFunc(slices.Clone(plan.Targets), func(t probe.Target) bool {
-		return t.Purpose != probe.PurposeQuestion || t.When != probe.Always || t.Protocol == "udp"
-	})
-	for i := range plan.Targets {
-		plan.Targets[i].Timeouts.TCP = moreTimeout
-	}
-	return plan
-}
-
-// moreTimeout is how long a connect of these tries may hang: a SYN that is lost is sent again after one second.
-const moreTimeout = 1400 * time.Millisecond
-
-// vary says whether the question was answered well at first and failed then.
-func (s *session) vary() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.varies
-}
-
-// ownHaste takes out answers that say that requests come too fast (429): it is
-// podpath that sends them so fast here. s.mu is held.
-func (s *session) ownHaste() {
-	hasty := func(o *model.Observation) bool {
-		return o.Sample && o.HTTP != nil && o.HTTP.Status == http.StatusTooManyRequests
-	}
-	only := slices.ContainsFunc(s.result.Observations, func(o model.Observation) bool { return hasty(&o) }) &&
-		!slices.ContainsFunc(s.result.Observations, func(o model.Observation) bool { return o.Sample && !hasty(&o) })
-	if !only {
-		return
-	}
-	all := len(s.result.Tries)
-	s.result.Observations = slices.DeleteFunc(s.result.Observations, func(o model.Observation) bool { return hasty(&o) })
-	s.result.Tries = slices.DeleteFunc(s.result.Tries, func(t model.Try) bool { return t.Result == model.HTTPStatus })
-	s.result.Notes = append(s.result.Notes, fmt.Sprintf("%d of %d requests that podpath sent %d a second were answered 429 (too many requests): the destination limits their rate; slower ones were answered well",
-		all-len(s.result.Tries), all, int(time.Second/s.req.More.Every)))
 }
 
 // runSeries is one run of the probe's own loop.
