@@ -45,6 +45,8 @@ type Use struct {
 	Says   []string           `json:"says,omitempty"` // what was read that tells more than the numbers: counters that grew, messages, the effect of scaling
 	Source string             `json:"source"`         // what was read: node, pod, metric, kube-object, arm, metrics-api
 	Remedy []diagnose.Command `json:"remedy,omitempty"`
+
+	wanted float64 // what it would take, with those who got none
 }
 
 // Share is what one user takes.

@@ -39,6 +39,30 @@ func snatLB(c *model.Case) []Use {
 	return out
 }
 
+// MorePorts is what helps where an outbound rule's ports run out, by what is
+// wanted of them now.
+func MorePorts(c *model.Case, rule model.Ref) []diagnose.Command {
+	var best *Use
+	uses := Kind(c, "snat-lb")
+	for i := range uses {
+		if u := &uses[i]; u.Of == rule && (best == nil || u.wanted > best.wanted) {
+			best = u
+		}
+	}
+	if best != nil {
+		return best.Remedy
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.World.Azure.LoadBalancers)) {
+		lb := c.World.Azure.LoadBalancers[id]
+		for i := range lb.Outbound {
+			if model.NewRef("loadbalancer", lb.Name, lb.Outbound[i].Name) == rule {
+				return balancer{c: c, id: id, lb: lb, rule: &lb.Outbound[i], ref: rule}.remedy(0)
+			}
+		}
+	}
+	return nil
+}
+
 // balancer is one outbound rule.
 type balancer struct {
 	c    *model.Case
@@ -73,18 +97,11 @@ func (b balancer) ports() float64 {
 	if b.rule.AllocatedPorts > 0 {
 		return float64(b.rule.AllocatedPorts)
 	}
-	return float64(trace.DefaultPorts(max(b.machines(), 1)))
+	return float64(trace.DefaultPorts(b.machines()))
 }
 
-// machines are the members of the rule's pool.
-func (b balancer) machines() int {
-	for _, p := range b.lb.Pools {
-		if strings.EqualFold(p.ID, b.rule.PoolID) {
-			return max(len(p.IPConfigs), len(p.Addrs))
-		}
-	}
-	return 0
-}
+// machines are those that share the rule's ports.
+func (b balancer) machines() int { return trace.Machines(&b.c.World.Azure, b.lb, b.rule) }
 
 // whole is what Azure Monitor says that a node uses. A node without a point is left out.
 func (b balancer) whole(node, protocol string) (Use, bool) {
@@ -140,7 +157,8 @@ func (b balancer) finish(u *Use, h holding, failed float64) {
 	if u.State != Room {
 		u.Says = append(u.Says, b.scaling())
 	}
-	u.Remedy = b.remedy(math.Max(u.Used, float64(h.count)))
+	u.wanted = math.Max(u.Used, float64(h.count))
+	u.Remedy = b.remedy(u.wanted)
 }
 
 // find are the series of one node's address.
@@ -166,7 +184,7 @@ var brackets = []int{50, 100, 200, 400, 800, 1000}
 
 // scaling is what more nodes do to what each one gets.
 func (b balancer) scaling() string {
-	n := max(b.machines(), 1)
+	n := b.machines()
 	if p := b.rule.AllocatedPorts; p > 0 {
 		return fmt.Sprintf("the rule gives each machine %d ports, for at most %s; it has %d. More machines take nothing from the others", p, plural(b.addresses()*portsPerAddress/p, "machine", "machines"), n)
 	}

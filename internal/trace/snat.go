@@ -221,7 +221,7 @@ func (x *Index) outboundRule(m lbMembership, r *model.OutboundRule, a attachment
 		e.Reason = fmt.Sprintf("outbound rule %s of load balancer %s %s", r.Name, m.lb.Name, noFrontend(m.lb, r))
 		return e
 	}
-	machines := max(len(m.pool.IPConfigs)+len(m.pool.Addrs), 1)
+	machines := Machines(x.az, m.lb, r)
 	how := "by the default table"
 	e.Ports = DefaultPorts(machines)
 	if r.AllocatedPorts > 0 {
@@ -234,6 +234,26 @@ func (x *Index) outboundRule(m lbMembership, r *model.OutboundRule, a attachment
 		e.Trail = append(e.Trail, fmt.Sprintf("%d machines × %d ports = %d, more than the %d of its addresses", machines, e.Ports, need, frontendPorts*frontends))
 	}
 	return e
+}
+
+// Machines are those that share an outbound rule's ports: the members of its pool,
+// and those that the cluster's node pools have by their count, which are added one
+// by one while it grows; at least one.
+func Machines(az *model.Azure, lb *model.LoadBalancer, r *model.OutboundRule) int {
+	n := 1
+	for _, p := range lb.Pools {
+		if strings.EqualFold(p.ID, r.PoolID) {
+			n = max(n, len(p.IPConfigs)+len(p.Addrs))
+		}
+	}
+	if az.Cluster == nil || !strings.EqualFold(lb.Name, "kubernetes") { // the name that AKS gives its own
+		return n
+	}
+	count := 0
+	for _, pool := range az.Cluster.AgentPools {
+		count += pool.Count
+	}
+	return max(n, count)
 }
 
 // noFrontend says of an outbound rule that gives no public address why it gives none.

@@ -121,7 +121,8 @@ type (
 		LocalNetworkAddressSpace addressSpace
 	}
 	managedCluster struct {
-		NetworkProfile struct {
+		AgentPoolProfiles []struct{ Count int }
+		NetworkProfile    struct {
 			NetworkPlugin, NetworkPluginMode, PodCidr string
 			PodCidrs                                  []string
 		}

@@ -37,7 +37,6 @@ type egress struct {
 	public   []netip.Addr
 	lo, hi   uint32
 	idle     int  // seconds without a packet after which a connection is forgotten
-	hold     int  // seconds for which the port of a closed connection stays taken; 0: as Azure's NAT gateway holds it
 	reset    bool // answers what comes after the idle time-out
 	icmp     bool
 }
@@ -110,7 +109,7 @@ func (w *world) natEgress(s *resource[subnet], sources nft.Set) (egress, bool) {
 	}
 	return egress{
 		resource: lower(g.ID), kind: "natgw", name: natCounter(g.Name), sources: sources, public: public,
-		lo: natFirstPort, hi: lastPort(g.Tags, natLastPort), idle: idle(g.Tags, g.Properties.IdleTimeoutInMinutes), hold: number(g.Tags, "labHoldSeconds"), reset: g.Tags["labIdleSilent"] != "true",
+		lo: natFirstPort, hi: lastPort(g.Tags, natLastPort), idle: idle(g.Tags, g.Properties.IdleTimeoutInMinutes), reset: g.Tags["labIdleSilent"] != "true",
 	}, true
 }
 
@@ -156,7 +155,6 @@ func (w *world) nicEgress(s *resource[subnet], sources nft.Set) []egress {
 		}
 		if n.firewall {
 			e.kind, e.name, e.hi = "firewall", "firewall/"+nft.Ident(n.name), lastPort(n.tags, natFirstPort+fwPorts-1)
-			e.hold = number(n.tags, "labHoldSeconds")
 		}
 		left = left.Minus(e.sources)
 		out = append(out, e)
@@ -183,6 +181,18 @@ func (w *world) nicEgress(s *resource[subnet], sources nft.Set) []egress {
 	return out
 }
 
+// machines are those that the cluster's pools have in ARM: more than the lab runs
+// take their share of an address all the same.
+func (d *documents) machines() int {
+	n := 0
+	for _, c := range d.clusters {
+		for _, p := range c.Properties.AgentPoolProfiles {
+			n += p.Count
+		}
+	}
+	return n
+}
+
 // balancerEgress gives every member of an outbound rule's pool its own ports.
 func (w *world) balancerEgress(s *resource[subnet]) []egress {
 	var out []egress
@@ -196,7 +206,7 @@ func (w *world) balancerEgress(s *resource[subnet]) []egress {
 			members := w.members(lb, pool)
 			ports := rule.Properties.AllocatedOutboundPorts
 			if ports <= 0 {
-				ports = lbDefaultPorts(len(members))
+				ports = lbDefaultPorts(max(len(members), w.docs.machines()))
 			}
 			for i, n := range members {
 				per := lbPorts / ports // instances that one address can serve
@@ -205,7 +215,7 @@ func (w *world) balancerEgress(s *resource[subnet]) []egress {
 				}
 				e := egress{
 					resource: lower(lb.ID), kind: "lb", name: "lb/" + nft.Ident(lb.Name) + "/" + nft.Ident(rule.Name) + "/" + n.addr.String(),
-					backend: n.addr, public: public[i/per : i/per+1], idle: idle(lb.Tags, rule.Properties.IdleTimeoutInMinutes), hold: number(lb.Tags, "labHoldSeconds"), reset: rule.Properties.EnableTCPReset,
+					backend: n.addr, public: public[i/per : i/per+1], idle: idle(lb.Tags, rule.Properties.IdleTimeoutInMinutes), reset: rule.Properties.EnableTCPReset,
 					protocol: balancerProtocol(rule.Properties.Protocol),
 				}
 				e.lo = uint32(lbFirstPort + i%per*ports)
@@ -295,9 +305,6 @@ func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 	var live nft.Set
 	for _, e := range ways {
 		timer := fmt.Sprintf("%s-%d", e.kind, e.idle)
-		if e.hold > 0 {
-			timer += fmt.Sprintf("-%d", e.hold)
-		}
 		if !timers[timer] {
 			timers[timer] = true
 			t.Objects = append(t.Objects, e.timer(timer))
@@ -336,12 +343,8 @@ func (w *world) compileOutbound(t *nft.Table, ways []egress) {
 // timer is the device's idle time-out as a connection tracking policy. Closed
 // connections give their port back after Azure's cool-down, not Linux's.
 func (e egress) timer(name string) string {
-	closed, reset, last, half := 65, 16, 30, 60
-	if e.hold > 0 {
-		closed, reset, last, half = e.hold, e.hold, e.hold, e.hold
-	}
-	return fmt.Sprintf("ct timeout %s { protocol tcp; l3proto ip; policy = { established: %d, syn_sent: %d, fin_wait: %d, time_wait: %d, close: %d, last_ack: %d, close_wait: %d }; }",
-		name, e.idle, tcpSynSent, closed, closed, reset, last, half)
+	return fmt.Sprintf("ct timeout %s { protocol tcp; l3proto ip; policy = { established: %d, syn_sent: %d, fin_wait: 65, time_wait: 65, close: 16, last_ack: 30, close_wait: 60 }; }",
+		name, e.idle, tcpSynSent)
 }
 
 func (w *world) translate(t *nft.Table, e egress, from, proto string) {

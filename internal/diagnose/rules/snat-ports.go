@@ -1,14 +1,17 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
+	"github.com/podpath/podpath/internal/trace"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 var snatPorts = diagnose.Rule{
@@ -20,6 +23,11 @@ same destination address and port takes one, and keeps it for a while after it c
 destination are dropped silently. Ports are counted for each destination: others go on working from the same node, and so does this
 one from other nodes.
 
+Some of the ports may serve nobody: a connection that is over keeps its port for a while, one that is idle until the rule's idle time-out. UDP is
+counted by itself: many lookups at public resolvers, without a cache, use up its ports. And a number can shrink: the default table gives each
+machine 1,024 ports in a pool of up to 50, 512 up to 100, 256 up to 200, so that a pool that grows takes ports away from all; a
+number that was set on the load balancer itself is lost when AKS next reconciles it. While ports come free one by one, it fails now and then.
+
 Look-alikes: a destination that is down fails from every node. A rule on this node's NIC shows in the configuration. A firewall that
 limits an address would hit all nodes behind the same public address.
 
@@ -30,12 +38,12 @@ Sources: https://learn.microsoft.com/azure/load-balancer/troubleshoot-outbound-c
 https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-allocated-outbound-ports
 `,
 	Hop:    model.HopSNAT,
-	Covers: []string{"snat-exhaustion-lb"},
+	Covers: []string{"snat-exhaustion-lb", "snat-port-hold-after-close", "snat-scale-out-shrinks-ports", "snat-udp-dns-pressure", "snat-ports-reset"},
 	Needs:  []string{"probe", "probe:node", "probe:other-node", "loadbalancer", "subnet", "metric"},
-	Sees:   func(o *model.Observation) bool { return o.Failed == "tcp" && o.Result == model.TimedOut },
+	Sees:   noPort,
 	Run: func(p *diagnose.Pass) {
 		seen, path := p.Seen(), p.Question()
-		if seen == nil || path == nil || seen.Failed != "tcp" || seen.Result != model.TimedOut || seen.Proxy != "" || !p.External() || path.Device.Kind() != "loadbalancer" || brokenAnywhere(p) {
+		if seen == nil || path == nil || !noPort(seen) || seen.Proxy != "" || !p.External() || path.Device.Kind() != "loadbalancer" || brokenAnywhere(p) {
 			return
 		}
 		rule := path.Device
@@ -48,16 +56,18 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 			return // the load balancer was not read: it may give any number of ports, or none
 		}
 		f := diagnose.Finding{
-			Subject: rule,
-			Title:   fmt.Sprintf("Node %s has no source port left towards %s", p.Node(), seen.Address),
-			Summary: "Each connection to the same address and port takes one of the ports that the load balancer gives the node; without one left the next is dropped silently.",
+			Subject:   rule,
+			Title:     fmt.Sprintf("Node %s has no source port left towards %s", p.Node(), seen.Address),
+			Summary:   "Each connection to the same address and port takes one of the ports that the load balancer gives the node; without one left the next is dropped silently.",
+			Sometimes: luck(p),
 		}
 		only := thisNodeOnly(p, &f)
-		failed := metricEvidence(p, &f)
+		failed := metricEvidence(p, rule, &f)
+		far := p.Fate(model.VantageOtherNode)
 		switch {
-		case !only && (!failed || p.Fate(model.VantageOtherNode) != diagnose.Unseen || p.Fate(model.VantageNode) == diagnose.Works):
+		case !only && (!failed || far != diagnose.Unseen && !nodeApart(p, &f) || far == diagnose.Unseen && p.Fate(model.VantageNode) == diagnose.Works):
 			return // ports that ran out a while ago explain no failure that other nodes share
-		case failed && only:
+		case failed && (only || far != diagnose.Unseen):
 			f.Confidence = diagnose.Proven
 		case only && allPass(p) && p.Same(model.VantageNode):
 			f.Confidence = diagnose.Likely
@@ -66,32 +76,65 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 			f.Gaps = append(f.Gaps, p.Gaps([]string{"probe:node"})...)
 		}
 		holders(p, &f)
+		f.Evidence = append(f.Evidence, ruleNumbers(p, rule)...)
 		f.Fix = slices.Concat(f.Fix, portsFix(p, rule))
 		p.Report(f)
 	},
+}
+
+// noPort is what the lack of a source port makes a probe see: nothing comes back
+// to the first packet.
+func noPort(o *model.Observation) bool {
+	return (o.Failed == "tcp" || o.Failed == "udp") && o.Result == model.TimedOut
+}
+
+// luck says that the question's own probe, or a try of it, worked now and then.
+func luck(p *diagnose.Pass) bool {
+	own := watch.Failures(p.Case.Tries)[p.Origin()]
+	return own.Count < own.Of || slices.ContainsFunc(p.Asked(p.Origin()), func(o *model.Observation) bool { return !diagnose.Fails(o) })
+}
+
+// nodeApart says that tries from this node fail clearly more often than those from another.
+func nodeApart(p *diagnose.Pass, f *diagnose.Finding) bool {
+	rates := watch.Failures(p.Case.Tries)
+	own, far := rates[p.Origin()], rates[model.VantageOtherNode]
+	if own.Of == 0 || far.Of == 0 || own.Low <= far.High {
+		return false
+	}
+	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%d of %d tries failed from the pod, %d of %d from another node, which goes out by the same load balancer", own.Count, own.Of, far.Count, far.Of)))
+	return true
 }
 
 // holders names who takes the ports: the node's connection table has every
 // connection to the destination that its pods opened, also those that are over and
 // whose port the load balancer has not given free yet.
 func holders(p *diagnose.Pass, f *diagnose.Finding) {
-	at := p.Seen().Address
-	held, ok := p.Case.World.HeldTo(at, p.Node())
-	if !ok {
+	at, udp := p.Seen().Address, p.Seen().Failed == "udp"
+	facts := p.Case.World.Nodes[p.Node()]
+	if facts == nil || facts.Held == nil {
 		f.Gaps = append(f.Gaps, p.Gaps([]string{"nodefacts"})...)
 		return
 	}
+	held := slices.DeleteFunc(p.Case.World.Holders(p.Node()), func(h model.Holder) bool { return h.To != at || h.UDP != udp })
+	slices.SortStableFunc(held, func(a, b model.Holder) int { return cmp.Compare(b.Count, a.Count) })
 	total, over := 0, 0
 	for _, h := range held {
 		total, over = total+h.Count, over+h.Over
+	}
+	what := "connections"
+	if udp {
+		what = "UDP flows, each of which keeps its port until it has been silent for a while,"
 	}
 	for i, h := range held {
 		if i == 3 || h.Count < max(10, total/20) {
 			break
 		}
-		text := fmt.Sprintf("%s holds %d of the %d connections of node %s to %s", h.Ref, h.Count, total, p.Node(), at)
+		text := fmt.Sprintf("%s holds %d of the %d %s of node %s to %s", h.Ref, h.Count, total, what, p.Node(), at)
 		if h.Over > 0 {
 			text += fmt.Sprintf(", of which %d are over and keep their port for a while", h.Over)
+		}
+		if h.Asking > 0 {
+			text += fmt.Sprintf("; %d have no answer yet", h.Asking)
 		}
 		f.Evidence = append(f.Evidence, diagnose.Evidence{Text: text, Refs: []model.Ref{h.Ref, p.Endpoint()}, Source: "node"})
 		if i == 0 && h.Ref.Kind() == "pod" {
@@ -126,91 +169,104 @@ func thisNodeOnly(p *diagnose.Pass, f *diagnose.Finding) bool {
 
 // metricEvidence reads Azure Monitor for this node's address: connections that
 // failed for want of a port, or ports that are all in use.
-func metricEvidence(p *diagnose.Pass, f *diagnose.Finding) bool {
-	node := p.Case.World.Kube.Nodes[p.Node()]
-	if node == nil {
-		return false
-	}
-	mine := func(s *model.Series) bool {
-		for _, ip := range node.InternalIPs {
-			if dimension(s, "BackendIPAddress") == ip.String() {
-				return true
-			}
-		}
-		return false
-	}
-	used, allocated, failed := math.NaN(), math.NaN(), 0.0
-	for i := range p.Case.World.Azure.Metrics {
-		s := &p.Case.World.Azure.Metrics[i]
-		if !mine(s) || len(s.Points) == 0 {
+func metricEvidence(p *diagnose.Pass, rule model.Ref, f *diagnose.Finding) bool {
+	out := false
+	for _, u := range portsOf(p, rule) {
+		if u.Source != "metric" || u.State != resource.Out || udpName(u) != (p.Seen().Failed == "udp") {
 			continue
 		}
-		last := s.Points[len(s.Points)-1].Value
-		switch {
-		case strings.EqualFold(s.Metric, "SnatConnectionCount") && strings.EqualFold(dimension(s, "ConnectionState"), "Failed"):
-			for _, pt := range s.Points[max(0, len(s.Points)-recentMinutes):] {
-				failed += pt.Value
+		out = true
+		for _, s := range u.Says {
+			if strings.HasPrefix(s, "SnatConnectionCount") {
+				f.Evidence = append(f.Evidence, metric(s, f.Subject))
 			}
-		case strings.EqualFold(dimension(s, "ProtocolType"), "UDP"):
-		case strings.EqualFold(s.Metric, "UsedSnatPorts"):
-			used = last
-		case strings.EqualFold(s.Metric, "AllocatedSnatPorts"):
-			allocated = last
+		}
+		if u.Used >= u.Limit {
+			f.Evidence = append(f.Evidence, metric(fmt.Sprintf("%.0f of the node's %.0f ports are in use (UsedSnatPorts, AllocatedSnatPorts)", u.Used, u.Limit), f.Subject))
 		}
 	}
-	if failed > 0 {
-		f.Evidence = append(f.Evidence, metric(fmt.Sprintf("SnatConnectionCount: %.0f connections of this node failed for want of a port within the last %d minutes of data", failed, recentMinutes), f.Subject))
-	}
-	full := used >= allocated && allocated > 0
-	if full { // an average of the minute: less says nothing against a burst
-		f.Evidence = append(f.Evidence, metric(fmt.Sprintf("%.0f of the node's %.0f ports are in use (UsedSnatPorts, AllocatedSnatPorts)", used, allocated), f.Subject))
-	}
-	return failed > 0 || full
+	return out
 }
 
-// recentMinutes is how far back a failure says something about now: Azure
-// Monitor gives a point a minute, two or three minutes late.
-const recentMinutes = 6
+func udpName(u resource.Use) bool { return strings.Contains(u.Name, "(UDP)") }
 
-// dimension is a series' dimension; Azure writes their names in any case.
-func dimension(s *model.Series, name string) string {
-	for key, val := range s.Dimension {
-		if strings.EqualFold(key, name) {
-			return val
+// portsOf are the ports of the rule that the question's node has.
+func portsOf(p *diagnose.Pass, rule model.Ref) []resource.Use {
+	return slices.DeleteFunc(resource.Kind(p.Case, "snat-lb"), func(u resource.Use) bool {
+		return u.Of != rule || !strings.HasSuffix(u.Name, " of "+p.Node())
+	})
+}
+
+// ruleNumbers says what the rule gives each machine, and where that has become less than it was.
+func ruleNumbers(p *diagnose.Pass, ref model.Ref) []diagnose.Evidence {
+	lb, rule := outboundRuleOf(p, ref)
+	if rule == nil {
+		return nil
+	}
+	var out []diagnose.Evidence
+	machines := trace.Machines(&p.Case.World.Azure, lb, rule)
+	switch before := trace.DefaultPorts(machines); {
+	case rule.AllocatedPorts > 0:
+		out = append(out, arm(fmt.Sprintf("outbound rule %s gives each machine %d ports (allocatedOutboundPorts)", rule.Name, rule.AllocatedPorts), ref))
+	case before < trace.DefaultPorts(1):
+		out = append(out, arm(fmt.Sprintf("outbound rule %s has allocatedOutboundPorts 0: the number follows the pool's size. Its %d machines get %d ports each; up to %s", rule.Name, machines, before, bracketsBelow(machines)), ref))
+	default:
+		out = append(out, arm(fmt.Sprintf("outbound rule %s has allocatedOutboundPorts 0: %d ports for each machine in a pool of up to 50 (it has %d)", rule.Name, before, machines), ref))
+	}
+	if c := p.Case.World.Azure.Cluster; c != nil && c.LBProfile != nil && c.LBProfile.AllocatedPorts != rule.AllocatedPorts {
+		out = append(out, arm(fmt.Sprintf("the cluster's own profile says %d (networkProfile.loadBalancerProfile.allocatedOutboundPorts), the load balancer %d: one of them was changed without the other. What is set on the load balancer itself is lost when AKS reconciles it", c.LBProfile.AllocatedPorts, rule.AllocatedPorts), model.NewRef("cluster", c.Name), ref))
+	}
+	return out
+}
+
+// bracketsBelow are the sizes of a pool below its own, and what each machine got then.
+func bracketsBelow(machines int) string {
+	var words []string
+	for _, upTo := range []int{50, 100, 200, 400, 800} {
+		if upTo < machines {
+			words = append(words, fmt.Sprintf("%d machines each got %s", upTo, thousands(trace.DefaultPorts(upTo))))
 		}
 	}
-	return ""
+	return strings.Join(words, ", up to ")
+}
+
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+}
+
+func outboundRuleOf(p *diagnose.Pass, ref model.Ref) (*model.LoadBalancer, *model.OutboundRule) {
+	for _, id := range sortedKeys(p.Case.World.Azure.LoadBalancers) {
+		lb := p.Case.World.Azure.LoadBalancers[id]
+		for i := range lb.Outbound {
+			if strings.EqualFold(lb.Name, ref.Part(0)) && strings.EqualFold(lb.Outbound[i].Name, ref.Part(1)) {
+				return lb, &lb.Outbound[i]
+			}
+		}
+	}
+	return nil, nil
 }
 
 func metric(text string, refs ...model.Ref) diagnose.Evidence {
 	return diagnose.Evidence{Text: text, Refs: refs, Source: "metric"}
 }
 
-// portsFix is what helps, with the numbers of this cluster: 64,000 ports of an
-// address are shared by its nodes and one that comes with an upgrade.
-// https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-allocated-outbound-ports
-func portsFix(p *diagnose.Pass, rule model.Ref) []diagnose.Command {
-	fix := []diagnose.Command{{Text: "At once: let the application keep its connections and use them again (a pool, keep-alive); restart the pods that leak them"}}
-	cluster := p.Case.World.Azure.Cluster
-	if cluster == nil || strings.EqualFold(p.Outbound(), "userDefinedRouting") {
-		return fix
-	}
-	addresses := max(1, len(p.Question().Egress))
-	nodes := 0
-	for _, pool := range cluster.AgentPools {
-		nodes += pool.Count
-	}
-	nodes = max(nodes, len(p.Case.World.Kube.Nodes), 1) + 1
-	const perAddress, step = 64000, 8
-	if ports := perAddress * addresses / nodes / step * step; ports > 0 {
+// portsFix is what helps, with the numbers of this cluster. What the cluster's
+// profile says already is set again first: AKS then writes it to the load balancer.
+func portsFix(p *diagnose.Pass, ref model.Ref) []diagnose.Command {
+	var fix []diagnose.Command
+	c := p.Case.World.Azure.Cluster
+	if _, rule := outboundRuleOf(p, ref); rule != nil && c != nil && c.LBProfile != nil && c.LBProfile.AllocatedPorts > rule.AllocatedPorts && rule.AllocatedPorts > 0 {
 		fix = append(fix, diagnose.Command{
-			Text:   fmt.Sprintf("More ports for each node: %d public address(es) for %d nodes (one of them for upgrades) allow up to %d", addresses, nodes, ports),
-			Line:   diagnose.Az("aks update", cluster.ID, "--name", cluster.Name, "--load-balancer-managed-outbound-ip-count", fmt.Sprint(addresses), "--load-balancer-outbound-ports", fmt.Sprint(ports)),
-			Verify: again(p),
+			Text: fmt.Sprintf("Set the %d ports of the cluster's profile again, by AKS and not on the load balancer", c.LBProfile.AllocatedPorts),
+			Line: diagnose.Az("aks update", c.ID, "--name", c.Name, "--load-balancer-outbound-ports", fmt.Sprint(c.LBProfile.AllocatedPorts)), Verify: again(p),
 		})
 	}
-	return append(fix, diagnose.Command{
-		Text: "Or go out by a NAT gateway, which shares its ports among all nodes",
-		Line: diagnose.Az("aks update", cluster.ID, "--name", cluster.Name, "--outbound-type", "managedNATGateway"),
-	})
+	fix = append(fix, resource.MorePorts(p.Case, ref)...)
+	if len(fix) > 1 {
+		fix[1].Verify = again(p)
+	}
+	return fix
 }
