@@ -37,6 +37,9 @@ public address or prefix keeps it from happening again.
 		if seen.HTTP != nil && (seen.HTTP.Answered == "proxy" || seen.HTTP.Answered == "firewall") {
 			return
 		}
+		if luck(p) {
+			return // an address that is not accepted never is
+		}
 		if seen.Failed == "dns" || !everyoneInside(p) || diagnose.CutOff(seen) && otherName(p) != nil {
 			return // the far side takes another name from this address
 		}
@@ -69,11 +72,15 @@ public address or prefix keeps it from happening again.
 		if subject, _ := applianceOnWay(p); subject != "" && diagnose.CutOff(seen) && seen.Result != model.TimedOut {
 			f.Evidence = append(f.Evidence, notDistinguished(p))
 		}
-		if !p.Same(model.VantageNode) && p.Origin() == model.VantagePod && seen.Failed == "tcp" {
+		if !p.Same(model.VantageNode) && p.Origin() == model.VantagePod && !passedTCP(seen) {
 			f.Confidence = diagnose.Possible // it may be what happens to pods' packets
 			f.Gaps = append(f.Gaps, p.Gaps([]string{"probe:node"})...)
 		}
-		if seen.Failed == "tcp" && !p.Same(model.VantageOtherNode) && !onlyNode(p) {
+		if n := towards(p).answered; n > 0 && noPort(seen) {
+			f.Confidence = diagnose.Possible
+			f.Evidence = append(f.Evidence, node(fmt.Sprintf("against it: %d connections to %s in the connection tables that were read did get an answer", n, seen.Address), p.Endpoint()))
+		}
+		if !passedTCP(seen) && !p.Same(model.VantageOtherNode) && !onlyNode(p) {
 			f.Confidence = diagnose.Possible // it may be this node or its subnet
 			f.Gaps = append(f.Gaps, p.Gaps([]string{"probe:other-node"})...)
 		}
@@ -100,6 +107,9 @@ func everyoneInside(p *diagnose.Pass) bool {
 	}
 	return asked > 0
 }
+
+// passedTCP says that a connection stood.
+func passedTCP(o *model.Observation) bool { return o.Failed != "tcp" && o.Failed != "udp" }
 
 // onlyNode says that the cluster has no other node to ask from.
 func onlyNode(p *diagnose.Pass) bool {

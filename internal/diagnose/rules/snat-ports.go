@@ -63,13 +63,12 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 		}
 		only := thisNodeOnly(p, &f)
 		failed := metricEvidence(p, rule, &f)
-		far := p.Fate(model.VantageOtherNode)
-		switch {
-		case !only && (!failed || far != diagnose.Unseen && !nodeApart(p, &f) || far == diagnose.Unseen && p.Fate(model.VantageNode) == diagnose.Works):
+		switch far, apart := p.Fate(model.VantageOtherNode), nodeApart(p, &f); {
+		case !only && !failed && !crowded(p), !only && far != diagnose.Unseen && !apart, !only && far == diagnose.Unseen && p.Fate(model.VantageNode) == diagnose.Works:
 			return // ports that ran out a while ago explain no failure that other nodes share
-		case failed && (only || far != diagnose.Unseen):
+		case failed && (only || apart):
 			f.Confidence = diagnose.Proven
-		case only && allPass(p) && p.Same(model.VantageNode):
+		case only && allPass(p) && p.Same(model.VantageNode), apart && allPass(p):
 			f.Confidence = diagnose.Likely
 		default:
 			f.Confidence = diagnose.Possible
@@ -92,6 +91,13 @@ func noPort(o *model.Observation) bool {
 func luck(p *diagnose.Pass) bool {
 	own := watch.Failures(p.Case.Tries)[p.Origin()]
 	return own.Count < own.Of || slices.ContainsFunc(p.Asked(p.Origin()), func(o *model.Observation) bool { return !diagnose.Fails(o) })
+}
+
+// crowded says that many of the node's connections to the destination wait for an
+// answer beside others that got one.
+func crowded(p *diagnose.Pass) bool {
+	t := towards(p)
+	return t.asking >= manyWait && t.answered > 0
 }
 
 // nodeApart says that tries from this node fail clearly more often than those from another.
@@ -155,15 +161,16 @@ func holderFix(h *model.Holder, at netip.AddrPort, over, total int) diagnose.Com
 // thisNodeOnly says that what fails is this node's way to this destination:
 // another destination answers it, and this one answers another node.
 func thisNodeOnly(p *diagnose.Pass, f *diagnose.Finding) bool {
-	other := firstGood(p.Control(p.Origin(), "control:other-host"))
-	far := p.At(model.VantageOtherNode)
+	others := p.Control(p.Origin(), "control:other-host")
+	other, far := firstGood(others), p.At(model.VantageOtherNode)
 	reaches := p.Fate(model.VantageOtherNode) == diagnose.Works || p.Farther(model.VantageOtherNode)
-	if other == nil || far == nil || !reaches || p.Fate(model.VantagePeer) == diagnose.Works || p.Fate(model.VantageNode) == diagnose.Works {
+	if other == nil && (len(others) > 0 || !luck(p)) || far == nil || !reaches || p.Fate(model.VantagePeer) == diagnose.Works || p.Fate(model.VantageNode) == diagnose.Works {
 		return false
 	}
-	f.Evidence = append(f.Evidence,
-		probe(fmt.Sprintf("from %s: %s answers, so the node's way out works", diagnose.PlaceOf(other), other.Target), other.From),
-		probe(fmt.Sprintf("from %s the same destination is reached, through the same load balancer", diagnose.PlaceOf(far)), far.From))
+	if other != nil {
+		f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: %s answers, so the node's way out works", diagnose.PlaceOf(other), other.Target), other.From))
+	}
+	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s the same destination is reached, through the same load balancer", diagnose.PlaceOf(far)), far.From))
 	return true
 }
 

@@ -1,0 +1,125 @@
+package rules
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
+)
+
+// toward is what the nodes that were read hold towards the question's destination.
+type toward struct {
+	count, over, asking, answered int
+	by                            []model.Holder // one entry a holder and node, the most first
+}
+
+// towards counts them.
+func towards(p *diagnose.Pass) toward {
+	var t toward
+	seen := p.Seen()
+	if seen == nil {
+		return t
+	}
+	for _, node := range sortedKeys(p.Case.World.Nodes) {
+		for _, h := range p.Case.World.Holders(node) {
+			if h.To == seen.Address && h.UDP == (seen.Failed == "udp") {
+				t.count, t.over, t.asking = t.count+h.Count, t.over+h.Over, t.asking+h.Asking
+				t.by = append(t.by, h)
+			}
+		}
+	}
+	t.answered = t.count - t.asking
+	slices.SortStableFunc(t.by, func(a, b model.Holder) int { return cmp.Compare(b.Count, a.Count) })
+	return t
+}
+
+// evidence names who holds most, and what is over or waits.
+func (t toward) evidence(p *diagnose.Pass) []diagnose.Evidence {
+	var out []diagnose.Evidence
+	for i, h := range t.by {
+		if i == 3 || h.Count < max(10, t.count/20) {
+			break
+		}
+		text := fmt.Sprintf("%s holds %d of the %d connections to %s of the nodes that were read", h.Ref, h.Count, t.count, h.To)
+		if h.Over > 0 {
+			text += fmt.Sprintf(", of which %d are over and keep their port for a while", h.Over)
+		}
+		if h.Asking > 0 {
+			text += fmt.Sprintf("; %d have no answer yet", h.Asking)
+		}
+		out = append(out, diagnose.Evidence{Text: text, Refs: []model.Ref{h.Ref, p.Endpoint()}, Source: "node"})
+	}
+	return out
+}
+
+// manyWait is from how many connections that wait for an answer they are a crowd
+// and not the question's own probes.
+const manyWait = 20
+
+// sharedPorts is the diagnosis of a device whose source ports all nodes behind it
+// share: towards one destination it fails from everywhere behind it, now and then
+// or always, while others answer and the destination answers elsewhere.
+func sharedPorts(p *diagnose.Pass, kind, use string) (f diagnose.Finding, ok bool) {
+	seen, path := p.Seen(), p.Question()
+	if seen == nil || path == nil || !noPort(seen) || seen.Proxy != "" || !p.External() || path.Device.Kind() != kind || brokenAnywhere(p) {
+		return f, false
+	}
+	f = diagnose.Finding{Subject: path.Device, Sometimes: luck(p)}
+	others := p.Control(p.Origin(), "control:other-host")
+	other := firstGood(others)
+	out := exhausted(p, path.Device, use, &f)
+	t := towards(p)
+	crowd := t.asking >= manyWait && t.answered > 0
+	elsewhere := p.Farther(model.VantageHere)
+	switch {
+	case other == nil && (len(others) > 0 || !f.Sometimes), !crowd && !out, !out && !elsewhere:
+		return f, false // nothing answers, or it may be the far side
+	case out && (elsewhere || f.Sometimes || crowd):
+		f.Confidence = diagnose.Proven
+	case out || f.Sometimes:
+		f.Confidence = diagnose.Likely
+	default:
+		f.Confidence = diagnose.Possible
+		f.Gaps = append(f.Gaps, p.Gaps([]string{"metric"})...)
+	}
+	if other != nil {
+		f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: %s answers, so the way out works", diagnose.PlaceOf(other), other.Target), other.From))
+	}
+	f.Evidence = append(f.Evidence, t.evidence(p)...)
+	if len(t.by) > 0 && t.by[0].Ref.Kind() == "pod" {
+		f.Fix = append(f.Fix, holderFix(&t.by[0], seen.Address, t.over, t.count))
+	}
+	return f, true
+}
+
+// exhausted says that Azure Monitor counted connections that failed for want of a
+// port, or a device that has none left. What helps there is added.
+func exhausted(p *diagnose.Pass, device model.Ref, use string, f *diagnose.Finding) bool {
+	out := false
+	for _, u := range resource.Kind(p.Case, use) {
+		if u.Of != device || u.Source != "metric" || u.State != resource.Out {
+			continue
+		}
+		out = true
+		if u.Unit == "%" {
+			f.Evidence = append(f.Evidence, metric(fmt.Sprintf("%.0f %% of its source ports are in use (SNATPortUtilization)", u.Used), device))
+		}
+		for _, s := range u.Says {
+			f.Evidence = append(f.Evidence, metric(s, device))
+		}
+	}
+	return out
+}
+
+// remedyOf is what helps a device, but for the first advice, which a holder's name makes better.
+func remedyOf(p *diagnose.Pass, device model.Ref, use string, known int) []diagnose.Command {
+	for _, u := range resource.Kind(p.Case, use) {
+		if u.Of == device && len(u.Remedy) > known {
+			return u.Remedy[known:]
+		}
+	}
+	return nil
+}
