@@ -75,7 +75,7 @@ func natWhole(c *model.Case, id string, g *model.NATGateway) (Use, bool) {
 		u.Says = append(u.Says, fmt.Sprintf("DatapathAvailability is %.0f %%: below 90 %% for a quarter of an hour the gateway itself is ill", available))
 	}
 	if u.State == Out {
-		u.Says = append(u.Says, fmt.Sprintf("its %s give %.0f source ports towards each destination, shared by all machines of its subnets", plural(natAddresses(c, g), "public address", "public addresses"), natLimit(c, g)))
+		u.Says = append(u.Says, fmt.Sprintf("with %s it has %.0f source ports towards each destination, shared by all machines of its subnets", plural(natAddresses(c, g), "public address", "public addresses"), natLimit(c, g)))
 	}
 	u.settle()
 	return u, true
