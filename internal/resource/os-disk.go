@@ -28,6 +28,9 @@ var premium = []struct {
 	{"P50", 4096, 7500, 250},
 }
 
+// saturated is the share from which requests wait: what is measured is the mean of a minute.
+const saturated = 95
+
 // osDisk is how much of what its operating system's disk may do each node takes:
 // what it asks for beyond that waits, and with it the container runtime, the
 // kubelet and whatever writes its log.
@@ -72,6 +75,9 @@ func diskOf(c *model.Case, n *model.Node) (Use, bool) {
 	}
 	u.Says = append(u.Says, diskSize(c, set)...)
 	u.Says = append(u.Says, advisedOf(c, set)...)
+	if u.Used >= saturated {
+		u.State = Out
+	}
 	u.Remedy = diskRemedy(c, set)
 	u.settle()
 	return u, true

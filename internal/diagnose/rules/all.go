@@ -73,6 +73,7 @@ func All() []diagnose.Rule {
 		natgwPorts,
 		networkPluginNotReady,
 		noEgressByDesign,
+		nodeDiskSaturated,
 		nodeFirewallDrops,
 		nodeFirewallRejects,
 		nodePortClosed,

@@ -25,7 +25,7 @@ public address or prefix keeps it from happening again.
 	Hop:    model.HopEndpoint,
 	Covers: []string{"endpoint-ip-allowlist", "snat-egress-ip-changed"},
 	Needs:  []string{"probe", "probe:here", "probe:node", "probe:other-node"},
-	Under:  []string{"appliance-down", "forced-tunnel", "path-mtu", "proxy-not-used"},
+	Under:  []string{"appliance-down", "firewall-ports", "natgw-ports", "snat-ports", "forced-tunnel", "path-mtu", "proxy-not-used"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Silence(o) && o.Failed == "tcp" || o.Failed == "tcp" && o.Result == model.Refused || diagnose.CutOff(o) || diagnose.Status(o) == 403
 	},

@@ -77,6 +77,9 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		case reached != nil && allPass(p):
 			f.Summary = "Everything that was read lets the packets pass, and another host answers by the same way."
 			f.Gaps = p.Gaps([]string{"probe:here"})
+			if luck(p) {
+				f.Confidence = diagnose.Possible // it answers at times: source ports that run out look like this too
+			}
 		default:
 			return // silence, and nobody outside was asked: the network may be at fault
 		}

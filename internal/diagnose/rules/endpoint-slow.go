@@ -23,7 +23,7 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 	Hop:        model.HopEndpoint,
 	Covers:     []string{"endpoint-slow"},
 	Needs:      []string{"probe"},
-	Under:      []string{"path-mtu", "endpoint-not-serving", "session-affinity-bad"},
+	Under:      []string{"node-disk-saturated", "path-mtu", "endpoint-not-serving", "session-affinity-bad"},
 	LastResort: true,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()

@@ -36,8 +36,8 @@ the way, or by lowering the MTU of the nodes' interfaces.
 		small := smallPasses(p)
 		large := largeFails(p)
 		stalled := (seen.Failed == "tls" || seen.Failed == "http" || seen.Failed == "body") && seen.Result == model.TimedOut
-		if !(stalled && small != nil) && large == nil {
-			return
+		if !(stalled && small != nil && !luck(p)) && large == nil {
+			return // and a link that loses full packets loses them always
 		}
 		subject, name := p.Endpoint(), p.Host()
 		appliance, text := applianceOnWay(p)

@@ -68,7 +68,7 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 			return // ports that ran out a while ago explain no failure that other nodes share
 		case failed && (only || apart):
 			f.Confidence = diagnose.Proven
-		case only && allPass(p) && p.Same(model.VantageNode), apart && allPass(p):
+		case allPass(p) && (only && p.Same(model.VantageNode) || apart && crowded(p)):
 			f.Confidence = diagnose.Likely
 		default:
 			f.Confidence = diagnose.Possible
