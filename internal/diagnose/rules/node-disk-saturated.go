@@ -29,7 +29,7 @@ https://learn.microsoft.com/azure/aks/concepts-storage#default-os-disk-sizing
 `,
 	Hop:    model.HopNodeResource,
 	Covers: []string{"node-disk-saturation"},
-	Needs:  []string{"probe", "metric"},
+	Needs:  []string{"probe", "node", "vmss", "metric"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		if seen == nil || !stalled(seen) || brokenAnywhere(p) {
