@@ -20,6 +20,7 @@ type zone struct {
 	name     string
 	redirect bool                // what is not here is asked of the internet
 	sets     map[string][]dns.RR // by name, absolute and lower case, without the last dot
+	denial   uint32              // seconds for which a "no such name" may be kept: the SOA record's minimum
 }
 
 func newZones(s *arm.Store) *zones {
@@ -73,7 +74,8 @@ func (z zone) records(name string) (list []dns.RR, exists bool) {
 
 func (z zone) soa() dns.RR {
 	h := header(dns.Fqdn(z.name), dns.TypeSOA)
-	return &dns.SOA{Hdr: h, Ns: "azureprivatedns.net.", Mbox: "azureprivatedns-host.microsoft.com.", Serial: 1, Refresh: 3600, Retry: 300, Expire: 2419200, Minttl: ttl}
+	h.Ttl = max(z.denial, ttl)
+	return &dns.SOA{Hdr: h, Ns: "azureprivatedns.net.", Mbox: "azureprivatedns-host.microsoft.com.", Serial: 1, Refresh: 3600, Retry: 300, Expire: 2419200, Minttl: h.Ttl}
 }
 
 const zoneKind = "Microsoft.Network/privateDnsZones"
@@ -107,6 +109,9 @@ func readZones(all []arm.Doc) []zone {
 		name := strings.ToLower(arm.Str(d, "name")) + "." + z.name
 		if arm.Str(d, "name") == "@" {
 			name = z.name
+		}
+		if n, ok := arm.Int(d, "properties", "soaRecord", "minimumTtl"); ok && n > 0 && n <= 3600 {
+			z.denial = uint32(n)
 		}
 		z.sets[name] = append(z.sets[name], records(dns.Fqdn(name), d)...)
 	}

@@ -32,6 +32,7 @@ func All() []diagnose.Rule {
 		dnsAddressDiffers,
 		dnsConfigDeadServer,
 		dnsConfigNoSearch,
+		dnsNegativeCache,
 		dnsPolicyOfNode,
 		dnsQueriesLost,
 		dnsServiceNoPods,

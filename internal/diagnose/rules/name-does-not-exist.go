@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -29,7 +30,7 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 	Under: []string{
 		"external-name", "headless-not-ready", "service-missing",
 		"corefile-answers", "corefile-zone-missing", "dns-config-no-search", "dns-policy-of-node", "private-zone-hides-name",
-		"private-zone-not-linked", "service-in-other-namespace",
+		"private-zone-not-linked", "service-in-other-namespace", "dns-negative-cache",
 	},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "dns" && (o.Result == model.NXDomain || o.Result == model.NoData)
@@ -72,6 +73,10 @@ Mend it where the name is written: the workload's variable, argument or ConfigMa
 		if p.Elsewhere(model.VantageHere) == diagnose.Works { // past the proxy nobody looks its name up
 			f.Confidence = diagnose.Possible
 			f.Evidence = append(f.Evidence, probe("against it: the name resolves from this machine, so it exists somewhere; the cluster's resolvers do not see it (a private zone, a split horizon)"))
+		}
+		if slices.ContainsFunc(slices.Concat(p.Asked(p.Origin()), p.Asked(model.VantageNode)), resolves) && p.Origin() == model.VantagePod {
+			f.Confidence = diagnose.Possible
+			f.Evidence = append(f.Evidence, probe("against it: another lookup from the pod or its node found the name; CoreDNS may still remember that it was not there"))
 		}
 		if doubt := hidesName(p, host); len(doubt) > 0 {
 			f.Confidence, f.Gaps = diagnose.Possible, doubt
