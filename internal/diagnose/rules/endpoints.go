@@ -58,6 +58,9 @@ func usual(seen []*model.Observation, rate watch.Rate) *model.Observation {
 	return seen[bad]
 }
 
+// answersToo says that the series saw it answer more than once in ten tries: it is not dead.
+func (e endpoint) answersToo() bool { return e.rate.Of >= 8 && e.rate.Share() < 0.9 }
+
 // often says how often an endpoint failed in the series, in words; "" without one.
 func (e endpoint) often() string {
 	if e.rate.Of == 0 {

@@ -29,9 +29,13 @@ Mend it by taking the rule away, and away from what writes it, or by accepting t
 	},
 	Run: func(p *diagnose.Pass) {
 		filtered(p, model.Drop, func(w diagnose.Way, s *model.Step) {
+			shown, refuted := shareShows(p, w, s)
+			if refuted {
+				return
+			}
 			f := filterFinding(p, s, "drops")
 			f.Evidence = append(f.Evidence, outerEvidence(p, s)...)
-			if shown := shareShows(p, w, s); shown != "" {
+			if shown != "" {
 				f.Confidence = diagnose.Likely
 				f.Evidence = append(f.Evidence, probe(shown))
 			}

@@ -60,6 +60,10 @@ func reportDead(p *diagnose.Pass, e endpoint, dead, all int) {
 			probe(fmt.Sprintf("from %s to endpoint %s: %s", diagnose.PlaceOf(e.seen), e.seen.Address, diagnose.OutcomeOf(e.seen))+e.often(), e.seen.From),
 		},
 	}
+	if e.answersToo() {
+		f.Confidence = diagnose.Possible // a packet that is lost on the way shows like this as well
+		f.Title = fmt.Sprintf("Endpoint %s of %s fails now and then", e.seen.Address, behind)
+	}
 	slice := sliceOf(p, e.seen)
 	if e.pod != nil {
 		f.Subject, f.Hop = e.pod.Ref(), model.HopPod
