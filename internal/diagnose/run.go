@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/trace"
@@ -21,18 +20,14 @@ var hopOrder = []model.Hop{
 	model.HopAppliance, model.HopNATGW, model.HopSNAT, model.HopLB, model.HopControlPlane, model.HopTLS, model.HopHTTP, model.HopEndpoint,
 }
 
-// slowAfter is how long one phase of a probe may take before the flow is called slow.
-const slowAfter = 1500 * time.Millisecond
-
 // RunWith diagnoses a case with a catalogue; predict traces further flows in the
 // case's world and may be nil, which leaves the case's own paths.
 func RunWith(c *model.Case, catalogue []Rule, predict func(model.Flow) model.Path) Result {
 	whole := *c
 	whole.World = Pruned(c.World)
 	c = &whole
-	p := &Pass{Case: c, Trace: predict, view: &view{}}
+	p := &Pass{Case: c, Trace: predict, view: &view{watched: watched(c)}}
 	p.Required = func() []model.RequiredEndpoint { return trace.RequiredEndpoints(&c.World) }
-	p.view.watched = watched(c)
 	p.view.seen = p.At(p.Origin())
 	p.lostFirst()
 	p.view.ways = p.ways(p.view.seen)
@@ -125,7 +120,7 @@ func (p *Pass) judge(f *Finding, r *Rule) {
 			f.Confidence = max(f.Confidence, Likely)
 		}
 	case r.Sees == nil:
-		f.Explains = Fails(seen) || p.slow()
+		f.Explains = Fails(seen) || p.Slow() != nil
 	default:
 		f.Explains = Fails(seen) && p.sees(r, f)
 		if !f.Explains {
@@ -324,13 +319,20 @@ func (r *Result) measured() {
 	case watch.Never:
 		// The question itself did not fail; an endpoint behind it that does is a failure of some connections.
 		if r.Works == "true" || r.Works == "slow" {
-			r.Persistence = "none"
+			r.Works, r.Persistence = "true", "none"
+			if r.Watched.Slow != nil {
+				r.Works, r.Persistence = "slow", string(r.Watched.Slow.Class)
+			}
 		}
 	case watch.Recovered:
 		r.Persistence, r.Works = string(watch.Recovered), "true"
 	case watch.Persistent, watch.Intermittent:
 		r.Persistence, r.Works = string(r.Watched.Class), "false"
 	default:
+		if r.Works == "slow" && r.Watched.Slow != nil {
+			r.Persistence = string(r.Watched.Slow.Class)
+			return
+		}
 		if r.Persistence != "intermittent" { // answers that vary are more than too few tries
 			r.Persistence = "unknown"
 		}
@@ -377,26 +379,10 @@ func (p *Pass) works() string {
 		return "unknown"
 	case Fails(seen), p.endpointFails():
 		return "false"
-	case p.slow():
+	case p.Slow() != nil:
 		return "slow"
 	}
 	return "true"
-}
-
-// slow says that the flow works and one of its phases took long, both by itself
-// and beside all the others: a busy machine is slow in all of them.
-func (p *Pass) slow() bool {
-	seen := p.Seen()
-	if seen == nil || Fails(seen) {
-		return false
-	}
-	total := time.Duration(0)
-	for _, ph := range seen.Phases {
-		total += ph.Duration
-	}
-	return slices.ContainsFunc(seen.Phases, func(ph model.Phase) bool {
-		return ph.Duration >= slowAfter && ph.Duration >= 3*(total-ph.Duration)
-	})
 }
 
 func (p *Pass) persistence() string {

@@ -160,7 +160,9 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 			a.Timing.Probe = time.Since(start)
 		})
 	}
+	use := beginUse(ctx, o, users(c, from))
 	wg.Wait()
+	use.end(ctx, c, strained(&seen, o))
 	c.World.Azure = az.Azure
 	c.World.Gaps = append(c.World.Gaps, az.Gaps...)
 	if c.World.Read == nil {

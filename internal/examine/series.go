@@ -114,20 +114,47 @@ func own(c *model.Case) {
 	}
 }
 
+// restarted brings containers up to date that were restarted during the series.
+func restarted(c, later *model.Case) {
+	for ref, pod := range c.World.Kube.Pods {
+		now := later.World.Kube.Pods[ref]
+		if now == nil || pod == nil || len(now.Containers) < len(pod.Containers) {
+			continue
+		}
+		more := false
+		for i := range pod.Containers {
+			was, is := &pod.Containers[i], &now.Containers[i]
+			if is.Name == was.Name && is.Restarts > was.Restarts {
+				is.Watched, more = is.Restarts-was.Restarts, true
+			}
+			more = more || is.State != was.State && was.Kind == ""
+		}
+		if more {
+			pod.Containers = now.Containers
+		}
+	}
+}
+
+// restarts says that a pod's endpoint is gone for as long as its container is.
+func restarts(pod *model.Pod) bool {
+	return pod != nil && slices.ContainsFunc(pod.Containers, func(c model.Container) bool { return c.Watched > 0 || c.State == "waiting" && c.Restarts > 0 })
+}
+
 // left takes out what was seen at endpoints that left the Service during the
 // series: that they no longer answer is how it should be.
 func left(ctx context.Context, c *model.Case, o Options) {
 	then := endpoints(c)
-	if len(then) == 0 {
+	if len(then) == 0 && outside(c.Question.To) {
 		return
 	}
 	later := &model.Case{Question: c.Question}
 	if _, err := kube.Collect(ctx, o.Kube, kube.Options{Namespace: o.Namespace, Server: o.Config.Host, CallTimeout: afterLimit}, &later.Question, &later.World); err != nil {
 		return
 	}
+	restarted(c, later)
 	now := endpoints(later)
 	for _, b := range then {
-		if slices.ContainsFunc(now, func(n vantage.Backend) bool { return n.Addr == b.Addr }) {
+		if slices.ContainsFunc(now, func(n vantage.Backend) bool { return n.Addr == b.Addr }) || restarts(c.World.Kube.Pods[b.Pod]) {
 			continue
 		}
 		c.Observations = slices.DeleteFunc(c.Observations, func(ob model.Observation) bool { return ob.Purpose == probe.PurposeEndpoint && ob.Address == b.Addr })

@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Inside is what was read in a pod's own network namespace, whose sockets, ports
 // and queues are apart from its node's.
@@ -53,4 +56,21 @@ func (i *Inside) Grew(counter string) int64 {
 		return 0
 	}
 	return max(0, after-i.Counters[counter])
+}
+
+// Busy is the share of its CPUs' time that a node spent on anything but waiting
+// between the two readings, and the share that was taken from it by its host;
+// ok: there were two.
+func (f *NodeFacts) Busy() (busy, steal float64, ok bool) {
+	total := 0.0
+	for name, after := range f.LevelsAfter {
+		if strings.HasPrefix(name, "cpu.") {
+			total += max(0, after-f.Levels[name])
+		}
+	}
+	if total <= 0 || len(f.Levels) == 0 {
+		return 0, 0, false
+	}
+	moved := func(name string) float64 { return max(0, f.LevelsAfter[name]-f.Levels[name]) / total }
+	return 1 - moved("cpu.idle") - moved("cpu.iowait"), moved("cpu.steal"), true
 }

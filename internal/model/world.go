@@ -15,6 +15,8 @@ type World struct {
 	Listeners map[Ref][]Listener    `json:"listeners,omitempty"` // by pod: the sockets that listen in its network namespace; only pods that were entered for it
 	Sockets   map[Ref][]Connection  `json:"sockets,omitempty"`   // by pod: its own TCP connections, where they were asked for
 	Inside    map[Ref]*Inside       `json:"inside,omitempty"`    // by pod: what was read in its own network namespace; only pods that were entered for it
+	Usage     []Usage               `json:"usage,omitempty"`     // of the containers that the question concerns; nil: not read
+	NodeUsage map[string]NodeUsage  `json:"nodeUsage,omitempty"` // by node name
 	Gaps      []Gap                 `json:"gaps,omitempty"`
 	Read      map[string]bool       `json:"read,omitempty"` // kinds (as in Ref) whose list is complete for the question: "networkpolicy", "nsg", …
 }
@@ -162,6 +164,12 @@ type Container struct {
 	Readiness    string            `json:"readiness,omitempty"` // what its readiness probe asks: "GET :8080/healthz", "connect :5432", "command", "grpc :9000"; "": it has none
 	CPULimit     string            `json:"cpuLimit,omitempty"`  // limits.cpu
 	PreStop      string            `json:"preStop,omitempty"`   // what runs before it is told to end: "sleep 5s", "command", "request"; "": nothing
+
+	CPUQuota     float64   `json:"cpuQuota,omitempty"` // limits.cpu in cores; 0: none
+	CPURequest   float64   `json:"cpuRequest,omitempty"`
+	MemoryLimit  int64     `json:"memoryLimit,omitempty"` // in bytes; 0: none
+	LastFinished time.Time `json:"lastFinished,omitzero"` // when the run before this one ended
+	Watched      int32     `json:"watched,omitempty"`     // of its restarts, those while the question was asked again and again
 }
 
 // ContainerPort is a declared port; policies and Services may refer to its name.
@@ -197,6 +205,8 @@ type Node struct {
 	OSImage        string         `json:"osImage,omitempty"`
 	KernelVersion  string         `json:"kernelVersion,omitempty"`
 	Annotations    Labels         `json:"annotations,omitempty"` // only those that concern the network
+	CPUs           float64        `json:"cpus,omitempty"`        // allocatable, in cores
+	Memory         int64          `json:"memory,omitempty"`      // allocatable, in bytes
 }
 
 // Service is a Service.
@@ -337,12 +347,16 @@ type NodeFacts struct {
 	Counters map[string]int64  `json:"counters,omitempty"` // "IpInAddrErrors", "TcpExtIPReversePathFilter": before the probes
 	After    map[string]int64  `json:"after,omitempty"`    // the same after the probes; missing: not read again
 	Links    []Link            `json:"links,omitempty"`
-	Routes   []KernelRoute     `json:"routes,omitempty"` // all tables
-	Rules    []KernelRule      `json:"rules,omitempty"`
-	Chains   []FilterChain     `json:"chains,omitempty"` // base chains of the packet filter; nil: not read (it takes NET_ADMIN)
-	Resolv   string            `json:"resolv,omitempty"` // /etc/resolv.conf of the node
-	Clock    time.Duration     `json:"clock,omitempty"`  // node clock minus podpath's clock, roughly
-	Gaps     []Gap             `json:"gaps,omitempty"`
+
+	Levels      map[string]float64 `json:"levels,omitempty"`      // of the machine: "load", "running", "cpus", "cpu.idle" and the other times in ticks, "memory.available" in bytes, "files", "tcp.tw", "disk.busy" in ms
+	LevelsAfter map[string]float64 `json:"levelsAfter,omitempty"` // the same after the probes
+
+	Routes []KernelRoute `json:"routes,omitempty"` // all tables
+	Rules  []KernelRule  `json:"rules,omitempty"`
+	Chains []FilterChain `json:"chains,omitempty"` // base chains of the packet filter; nil: not read (it takes NET_ADMIN)
+	Resolv string        `json:"resolv,omitempty"` // /etc/resolv.conf of the node
+	Clock  time.Duration `json:"clock,omitempty"`  // node clock minus podpath's clock, roughly
+	Gaps   []Gap         `json:"gaps,omitempty"`
 
 	Neighbours []Neighbour           `json:"neighbours,omitempty"` // those that matter are few: the table's size is a counter
 	Pressure   map[string]float64    `json:"pressure,omitempty"`   // "cpu.some": share of the last 10 s, in percent

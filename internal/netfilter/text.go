@@ -134,6 +134,11 @@ func mapText(m map[string]any) string {
 			return valueText(inner["val"])
 		case "numgen":
 			return fmt.Sprintf("numgen %v mod %v", inner["mode"], inner["mod"])
+		case "ct count":
+			if over, _ := inner["inv"].(bool); over {
+				return "ct count over " + valueText(inner["val"])
+			}
+			return "ct count " + valueText(inner["val"])
 		case "map":
 			return valueText(inner["key"]) + " map " + valueText(inner["data"])
 		case "&", "|", "^", "<<", ">>":

@@ -231,7 +231,7 @@ func (s *series) outcome(o *model.Observation, at time.Time, late, gap time.Dura
 	for i := range o.Phases {
 		kind += fmt.Sprint(o.Phases[i].Waited())
 	}
-	fresh := (o.Result != model.OK || waited(o)) && gap == 0 && !s.samples[kind] && len(s.samples) < maxSamples
+	fresh := (o.Result != model.OK || waited(o)) && late <= tooLate && gap == 0 && !s.samples[kind] && len(s.samples) < maxSamples
 	if fresh {
 		s.samples[kind] = true
 	}
@@ -241,6 +241,10 @@ func (s *series) outcome(o *model.Observation, at time.Time, late, gap time.Dura
 		s.tell(Line{Sample: o})
 	}
 }
+
+// tooLate is from when on a try says more of its sender than of the network, as
+// package watch has it.
+const tooLate = 250 * time.Millisecond
 
 // waited says that it got through after a packet was lost.
 func waited(o *model.Observation) bool {

@@ -11,6 +11,9 @@ import (
 	"github.com/podpath/podpath/internal/model"
 )
 
+// Conntrack is the kind of a node's table of tracked connections.
+const Conntrack = "conntrack"
+
 // conntrack is the table of tracked connections of each node that was read. The
 // kernel drops the first packets of new connections when it is full
 // (Documentation/networking/nf_conntrack-sysctl.rst).
@@ -33,7 +36,7 @@ func conntrack(c *model.Case) []Use {
 
 func conntrackOf(w *model.World, facts *model.NodeFacts, used, limit float64) Use {
 	u := Use{
-		Kind: "conntrack", Name: "connection table", Of: model.NewRef("node", facts.Node), Unit: "entries", Used: used, Limit: limit, Source: "node", Who: heldBy(w, facts),
+		Kind: Conntrack, Name: "connection table", Of: model.NewRef("node", facts.Node), Unit: "entries", Used: used, Limit: limit, Source: "node", Who: heldBy(w, facts),
 		Remedy: []diagnose.Command{{
 			Text: "Make room (on AKS in the node pool's custom node configuration)",
 			Line: diagnose.OnNode(facts.Node, fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%.0f", limit*2)),

@@ -58,7 +58,8 @@ type Share struct {
 
 // kinds are the resources, in the order of the way: the pod, its node, the way out.
 var kinds = []func(*model.Case) []Use{
-	localPorts,
+	localPorts, backlogs, openFiles, cpuQuota, memory,
+	machine,
 	conntrack,
 	osDisk,
 	flows,

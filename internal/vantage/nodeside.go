@@ -272,7 +272,7 @@ func (s *session) node(ctx context.Context) {
 	s.keep(pl, obs)
 	s.repeat(ctx, c, pl, s.req.Plan.For(model.VantageNode, s.req.Facts))
 	if after, err := s.readNode(ctx, c, false); err == nil {
-		facts.After = after.Counters
+		facts.After, facts.LevelsAfter = after.Counters, after.Levels
 	}
 	facts.Node = name
 	s.mu.Lock()

@@ -28,6 +28,7 @@ type Summary struct {
 	Period  time.Duration `json:"period,omitempty"` // at which failures begin; 0: none is seen
 	Lookups *Delays       `json:"lookups,omitempty"`
 	SYNs    *Delays       `json:"syns,omitempty"`
+	Slow    *Slowness     `json:"slow,omitempty"` // what works takes long
 	Noise   []model.Noise `json:"noise,omitempty"`
 	Late    int           `json:"late,omitempty"` // tries left out because their sender was late
 	Moves   []Coincidence `json:"moves,omitempty"`
@@ -106,6 +107,7 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return t.Lag > Lateness })
 	s.Late = all - len(kept)
 	s.Idle = IdleOf(tries, origin)
+	s.Slow = starved(tries, origin)
 	if len(kept) == 0 {
 		s.Verdict, s.Rate = Classify(nil), wilson(0, 0, 0.95)
 		s.Slices = []Slice{}
@@ -121,6 +123,9 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	s.Where = where(alike, origin)
 	s.time(own, failed, events)
 	s.Lookups, s.SYNs = lookupDelays(own), synDelays(own)
+	if s.Slow == nil {
+		s.Slow = slowness(own)
+	}
 	return s
 }
 

@@ -145,6 +145,8 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 		out.CPULimit = cpu.String()
 	}
 	out.Readiness, out.PreStop = readiness(c.ReadinessProbe), preStop(c.Lifecycle)
+	out.CPUQuota, out.CPURequest = c.Resources.Limits.Cpu().AsApproximateFloat64(), c.Resources.Requests.Cpu().AsApproximateFloat64()
+	out.MemoryLimit = c.Resources.Limits.Memory().Value()
 	for i := range statuses {
 		s := &statuses[i]
 		if s.Name != c.Name {
@@ -161,7 +163,7 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 			out.State, out.Reason, out.Message, out.ExitCode = "terminated", t.Reason, t.Message, t.ExitCode
 		}
 		if t := s.LastTerminationState.Terminated; t != nil {
-			out.LastReason, out.LastExitCode = t.Reason, t.ExitCode
+			out.LastReason, out.LastExitCode, out.LastFinished = t.Reason, t.ExitCode, t.FinishedAt.UTC()
 		}
 	}
 	return out
@@ -222,6 +224,7 @@ func convertNode(n *corev1.Node) *model.Node {
 		Name: n.Name, Labels: n.Labels, ProviderID: n.Spec.ProviderID, Unschedulable: n.Spec.Unschedulable,
 		KubeletVersion: n.Status.NodeInfo.KubeletVersion, OSImage: n.Status.NodeInfo.OSImage, KernelVersion: n.Status.NodeInfo.KernelVersion,
 		Annotations: networkAnnotations(n.Annotations),
+		CPUs:        n.Status.Allocatable.Cpu().AsApproximateFloat64(), Memory: n.Status.Allocatable.Memory().Value(),
 	}
 	for _, a := range n.Status.Addresses {
 		ip, ok := addr(a.Address)

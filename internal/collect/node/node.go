@@ -39,6 +39,7 @@ func Read(root string) *model.NodeFacts {
 	r.chains()
 	r.neighbours()
 	r.pressure()
+	r.levels()
 	r.virtualServers()
 	return r.facts
 }

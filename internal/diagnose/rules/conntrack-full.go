@@ -2,11 +2,12 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
 )
 
 var conntrackFull = diagnose.Rule{
@@ -29,33 +30,38 @@ what leaks connections.
 	Sees:   diagnose.Unanswered,
 	Run: func(p *diagnose.Pass) {
 		for _, facts := range entered(p) {
-			if why := conntrackEvidence(facts); len(why) > 0 {
+			if why := conntrackEvidence(p, facts); len(why) > 0 {
 				reportConntrack(p, facts, why)
 			}
 		}
 	},
 }
 
-// conntrackEvidence is what says that the table is full now: how full it is, or
-// that entries were dropped while the probes ran.
-func conntrackEvidence(facts *model.NodeFacts) []diagnose.Evidence {
+// conntrackEvidence is what says that the table is full now, or was while the
+// probes ran: how full it is, and what the kernel dropped for want of room.
+func conntrackEvidence(p *diagnose.Pass, facts *model.NodeFacts) []diagnose.Evidence {
 	ref := model.NewRef("node", facts.Node)
-	count, err1 := strconv.ParseInt(facts.Sysctls["net.netfilter.nf_conntrack_count"], 10, 64)
-	limit, err2 := strconv.ParseInt(facts.Sysctls["net.netfilter.nf_conntrack_max"], 10, 64)
-	full := err1 == nil && err2 == nil && limit > 0 && count*100 >= limit*98
-	dropped := grew(facts, "ConntrackDrop")
-	if !full {
+	i := slices.IndexFunc(resource.Kind(p.Case, resource.Conntrack), func(u resource.Use) bool { return u.Of == ref })
+	if i < 0 {
+		return nil
+	}
+	u := resource.Kind(p.Case, resource.Conntrack)[i]
+	dropped, early := grew(facts, "ConntrackDrop"), grew(facts, "ConntrackEarlyDrop")
+	if u.State != resource.Out && !(u.State == resource.Near && dropped > 0 && early > 0) {
 		return nil // what drops beside a table with room is another's fault
 	}
-	out := []diagnose.Evidence{node(fmt.Sprintf("node %s: %d of %d entries are in use", facts.Node, count, limit), ref)}
+	out := []diagnose.Evidence{node(fmt.Sprintf("node %s: %.0f of %.0f entries are in use", facts.Node, u.Used, u.Limit), ref)}
 	if dropped > 0 {
 		out = append(out, node(fmt.Sprintf("node %s: %d packets were dropped for it while the probes ran", facts.Node, dropped), ref))
 	}
-	for i := len(facts.Kernel) - 1; i >= 0; i-- {
-		if strings.Contains(facts.Kernel[i], "table full") {
-			out = append(out, node(fmt.Sprintf("node %s: the kernel says: %s", facts.Node, facts.Kernel[i]), ref))
-			break
-		}
+	if early > 0 {
+		out = append(out, node(fmt.Sprintf("node %s: %d older entries were thrown out to make room", facts.Node, early), ref))
+	}
+	for _, says := range u.Says {
+		out = append(out, node(fmt.Sprintf("node %s: %s", facts.Node, says), ref))
+	}
+	for _, w := range u.Who {
+		out = append(out, node(fmt.Sprintf("%s holds %.0f TCP connections of node %s", w.Ref, w.Count, facts.Node), w.Ref))
 	}
 	return out
 }

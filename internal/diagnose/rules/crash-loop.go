@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -22,6 +23,7 @@ Mend the crash: the log of the previous run says why it ended; exit code 137 wit
 `,
 	Hop:           model.HopPod,
 	Covers:        []string{"pod-crashloop", "pod-oomkilled"},
+	Under:         []string{"oom-killed"},
 	Needs:         []string{"pod", "service", "probe"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
@@ -38,6 +40,9 @@ Mend the crash: the log of the previous run says why it ended; exit code 137 wit
 					return
 				}
 			}
+		}
+		if crashedMeanwhile(p) {
+			return
 		}
 		seen := p.Seen()
 		if seen == nil || !diagnose.Fails(seen) {
@@ -58,6 +63,31 @@ Mend the crash: the log of the previous run says why it ended; exit code 137 wit
 	},
 }
 
+// crashedMeanwhile reports a pod behind the destination whose container ended by
+// itself, and was restarted, while the question was asked again and again and failed.
+func crashedMeanwhile(p *diagnose.Pass) bool {
+	if !p.FailedOnce() {
+		return false
+	}
+	for _, pod := range served(p) {
+		for i := range pod.Containers {
+			c := &pod.Containers[i]
+			if c.Kind == "ephemeral" || c.Watched == 0 || c.LastExitCode == 0 && c.ExitCode == 0 {
+				continue
+			}
+			f := crashFinding(p, pod, *c)
+			f.Sometimes = true
+			f.Title = fmt.Sprintf("Container %s of pod %s/%s crashes, %d times while it was watched", c.Name, pod.Namespace, pod.Name, c.Watched)
+			if !c.LastFinished.IsZero() {
+				f.Evidence = append(f.Evidence, kube("its last run ended at "+c.LastFinished.UTC().Format(time.TimeOnly)+" UTC"+failedThen(p, c.LastFinished), pod.Ref()))
+			}
+			p.Report(f)
+			return true
+		}
+	}
+	return false
+}
+
 // destinations are the pods that the question leads to: the pod itself, or those behind a Service.
 func destinations(p *diagnose.Pass) []*model.Pod {
 	path := p.Question()
@@ -75,15 +105,20 @@ func destinations(p *diagnose.Pass) []*model.Pod {
 }
 
 func reportCrash(p *diagnose.Pass, pod *model.Pod, c model.Container, side string) {
+	f := crashFinding(p, pod, c)
+	f.Title = fmt.Sprintf("Pod %s/%s of %s crashes again and again", pod.Namespace, pod.Name, side)
+	p.Report(f)
+}
+
+func crashFinding(p *diagnose.Pass, pod *model.Pod, c model.Container) diagnose.Finding {
 	subject := ownerOf(pod)
-	p.Report(diagnose.Finding{
+	return diagnose.Finding{
 		Subject:  subject,
-		Title:    fmt.Sprintf("Pod %s/%s of %s crashes again and again", pod.Namespace, pod.Name, side),
 		Summary:  fmt.Sprintf("Container %s ends soon after each start, and the kubelet waits longer and longer before the next.", c.Name),
 		Evidence: append([]diagnose.Evidence{kube(podState(pod), pod.Ref())}, eventEvidence(p, pod.Ref())...),
 		Fix: []diagnose.Command{
 			{Text: "Read why it ended last time", Line: diagnose.Kubectl("-n", pod.Namespace, "logs", pod.Name, "-c", c.Name, "--previous")},
 			{Text: "Mend what the log says (its command, its configuration, its memory limit)", Line: diagnose.KubectlFor(subject, "edit"), Verify: again(p)},
 		},
-	})
+	}
 }

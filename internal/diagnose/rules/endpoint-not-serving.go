@@ -25,7 +25,7 @@ Mend the pod (starting it anew often does); then let the readiness probe ask wha
 	Hop:           model.HopHTTP,
 	Covers:        []string{"app-readiness-too-shallow"},
 	Needs:         []string{"probe", "endpointslice", "pod"},
-	Under:         []string{"node-disk-saturated", "session-affinity-bad"},
+	Under:         []string{"node-disk-saturated", "session-affinity-bad", "open-files", "cpu-throttled", "crash-loop"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
 		var bad []endpoint

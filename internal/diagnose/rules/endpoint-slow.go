@@ -6,6 +6,7 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 var endpointSlow = diagnose.Rule{
@@ -23,10 +24,14 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 	Hop:        model.HopEndpoint,
 	Covers:     []string{"endpoint-slow"},
 	Needs:      []string{"probe"},
-	Under:      []string{"node-disk-saturated", "path-mtu", "endpoint-not-serving", "session-affinity-bad"},
+	Under:      []string{"node-disk-saturated", "path-mtu", "endpoint-not-serving", "session-affinity-bad", "cpu-throttled", "open-files"},
 	LastResort: true,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
+		if s := p.Slow(); s != nil && s.Phase == "http" && seen != nil && !slowAnswer(seen) {
+			sometimesSlow(p, s)
+			return
+		}
 		if seen == nil || !slowAnswer(seen) {
 			return
 		}
@@ -59,6 +64,27 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 		}
 		p.Report(f)
 	},
+}
+
+// sometimesSlow tells of a series in which a share of the answers took long; the
+// first one need not have been among them.
+func sometimesSlow(p *diagnose.Pass, s *watch.Slowness) {
+	f := diagnose.Finding{
+		Subject:    farSide(p),
+		Confidence: diagnose.Likely,
+		Title:      fmt.Sprintf("%s takes %s for some of its answers", p.Host(), s.Took.Round(100*time.Millisecond)),
+		Summary:    "Connections and TLS are quick; the time passes between the request and the answer.",
+		Evidence:   []diagnose.Evidence{slowEvidence(s)},
+		Fix:        []diagnose.Command{{Text: "Ask the service's owner; raise the client's time-out above what it takes", Verify: again(p)}},
+	}
+	switch {
+	case slowElsewhere(p, "http"):
+		f.Confidence = diagnose.Proven
+		f.Evidence = append(f.Evidence, probe("other places, too, wait for some of its answers"))
+	case p.External():
+		f.Confidence = diagnose.Possible // it may be quick elsewhere
+	}
+	p.Report(f)
 }
 
 // slowAnswer says that the time went into the answer and into nothing before it.

@@ -22,7 +22,7 @@ drops without a rule. An NSG or a route hits the node's own connections as well.
 Mend it by taking the rule away, and away from what writes it, or by accepting the pods' range before it.
 `,
 	Hop:    model.HopNodeKernel,
-	Covers: []string{"nk-forward-policy-drop", "nk-single-node-fault"},
+	Covers: []string{"nk-forward-policy-drop", "nk-single-node-fault", "nk-conntrack-table-full"},
 	Needs:  []string{"nodefacts"},
 	Sees: func(o *model.Observation) bool {
 		return diagnose.Unanswered(o) || o.Result == model.TimedOut && o.Failed != "dns" // a rule may look at what is said
@@ -39,6 +39,7 @@ Mend it by taking the rule away, and away from what writes it, or by accepting t
 				f.Confidence = diagnose.Likely
 				f.Evidence = append(f.Evidence, probe(shown))
 			}
+			connectionLimit(p, s, &f)
 			if s.Verdict == model.Unknown && s.At.Name() == p.Node() && p.Elsewhere(model.VantageNode) == diagnose.Works && p.Elsewhere(model.VantageOtherNode) == diagnose.Works {
 				f.Confidence = diagnose.Likely // it is lost inside this node, and this is what is there
 			}

@@ -21,7 +21,7 @@ import (
 )
 
 func TestArgumentsThatAreRefused(t *testing.T) {
-	for _, arg := range []string{"ftp://:1", "http://:8080?statsu=503", "http://:8080?status=9", "http://:8080?delay=2", "tcp://:1?accept=never", "burn://many", "lookup://", "lookup://a.test?rate=0"} {
+	for _, arg := range []string{"ftp://:1", "http://:8080?statsu=503", "http://:8080?status=9", "http://:8080?delay=2", "tcp://:1?accept=never", "burn://many", "files://", "eat://lots", "exit://soon", "lookup://", "lookup://a.test?rate=0"} {
 		if _, err := parse(arg); err == nil {
 			t.Errorf("%s was accepted", arg)
 		}

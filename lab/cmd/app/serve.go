@@ -77,6 +77,8 @@ func parse(arg string) (func(context.Context) error, error) {
 		return p.run, o.done()
 	case "lookup":
 		return asks(u, &o)
+	case "files", "eat", "exit":
+		return limited(u)
 	case "burn":
 		n, err := strconv.Atoi(u.Host)
 		if err != nil {
@@ -84,7 +86,7 @@ func parse(arg string) (func(context.Context) error, error) {
 		}
 		return func(ctx context.Context) error { return burn(ctx, n) }, o.done()
 	}
-	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT, lookup://NAME or burn://N")
+	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT, lookup://NAME, burn://N, files://N, eat://N or exit://DURATION")
 }
 
 // options reads query parameters, each once, and refuses those nobody read.

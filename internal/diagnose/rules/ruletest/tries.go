@@ -14,7 +14,7 @@ type Tries struct {
 	Vantage model.Vantage `json:"vantage"` // default pod
 	Purpose string        `json:"purpose"` // default question
 	Address string        `json:"address"` // default the question's
-	Of      string        `json:"of"`      // one character a try: . works, F fails, s connects after a second, as when its first SYN was lost
+	Of      string        `json:"of"`      // one character a try: . works, F fails, s connects after a second, as when its first SYN was lost, w waits four seconds for the answer, L is late itself
 	Silent  string        `json:"silent"`  // over a kept connection, after so long
 	Failed  string        `json:"failed"`  // default tcp
 	Result  model.Reason  `json:"result"`  // of those that fail; default timeout
@@ -60,7 +60,10 @@ func (s *Tries) each(t model.Try) []model.Try {
 	for i, c := range s.Of {
 		t.At, t.Result, t.Failed, t.Took = Asked.Add(time.Duration(i)*every), model.OK, "", 3*time.Millisecond
 		phase := model.Phase{Name: "tcp", Result: model.OK, Duration: time.Millisecond}
+		t.Lag = 0
 		switch c {
+		case 'L':
+			t.Lag = 600 * time.Millisecond
 		case 'F':
 			t.Result, t.Failed, t.Took = bad, cmp.Or(s.Failed, "tcp"), 3300*time.Millisecond
 			if phase.Name == t.Failed {
@@ -71,6 +74,9 @@ func (s *Tries) each(t model.Try) []model.Try {
 			t.Took = phase.Duration
 		}
 		t.Phases = []model.Phase{phase}
+		if c == 'w' {
+			t.Phases, t.Took = append(t.Phases, model.Phase{Name: "http", Result: model.OK, Duration: 4 * time.Second}), 4*time.Second
+		}
 		out = append(out, t)
 	}
 	return out

@@ -1,0 +1,50 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const cadvisorText = `# HELP container_cpu_cfs_periods_total Number of elapsed enforcement period intervals.
+# TYPE container_cpu_cfs_periods_total counter
+container_cpu_cfs_periods_total{container="",id="/kubepods/burstable/pod1",image="",name="",namespace="shop",pod="a"} 49 1795266922010
+container_cpu_cfs_periods_total{container="app",id="/kubepods/burstable/pod1/c0",image="i",name="c0",namespace="shop",pod="a"} 73 1795266926360
+container_cpu_cfs_throttled_periods_total{container="app",id="/kubepods/burstable/pod1/c0",image="i",name="c0",namespace="shop",pod="a"} 69 1795266926360
+container_cpu_cfs_throttled_periods_total{container="",id="/kubepods/burstable/pod1/c1",image="pause",name="c1",namespace="shop",pod="a"} 5 1795266926360
+container_cpu_cfs_throttled_seconds_total{container="",id="/",image="",name="",namespace="",pod=""} 5 1795266926360
+container_cpu_cfs_throttled_periods_total{container="broken
+container_memory_cache{container="app",id="x",image="i",name="c0",namespace="shop",pod="a"} 1 1
+`
+
+func TestReadCadvisor(t *testing.T) {
+	var got []sample
+	if err := readCadvisor(strings.NewReader(cadvisorText), func(s sample) { got = append(got, s) }); err != nil {
+		t.Fatal(err)
+	}
+	at := time.UnixMilli(1795266926360).UTC()
+	want := []sample{
+		{"container_cpu_cfs_periods_total", "shop", "a", "", 49, time.UnixMilli(1795266922010).UTC()},
+		{"container_cpu_cfs_periods_total", "shop", "a", "app", 73, at},
+		{"container_cpu_cfs_throttled_periods_total", "shop", "a", "app", 69, at},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%+v", got)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%+v, want %+v", got[i], want[i])
+		}
+	}
+}
+
+func FuzzReadCadvisor(f *testing.F) {
+	f.Add(cadvisorText)
+	f.Fuzz(func(t *testing.T, text string) {
+		_ = readCadvisor(strings.NewReader(text), func(s sample) {
+			if s.pod == "" || s.value < 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	})
+}

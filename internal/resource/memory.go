@@ -1,0 +1,47 @@
+package resource
+
+import (
+	"fmt"
+
+	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
+)
+
+// Memory is the kind of a container's memory limit.
+const Memory = "container-memory"
+
+// memory is how much containers use of limits.memory, and whether the kernel has
+// killed them for it. A working set near the limit is normal for some runtimes:
+// it tells more when it grows.
+func memory(c *model.Case) []Use {
+	var out []Use
+	for i := range c.World.Usage {
+		use := &c.World.Usage[i]
+		pod := c.World.Kube.Pods[use.Pod]
+		if pod == nil || use.Container == "" {
+			continue
+		}
+		for j := range pod.Containers {
+			if m := &pod.Containers[j]; m.Name == use.Container && m.MemoryLimit > 0 && use.Memory > 0 {
+				out = append(out, memoryOf(use, pod, m))
+			}
+		}
+	}
+	return out
+}
+
+func memoryOf(use *model.Usage, pod *model.Pod, m *model.Container) Use {
+	const mi = 1 << 20
+	u := Use{
+		Kind: Memory, Name: "memory", Of: use.Pod, Toward: use.Container, Unit: "MiB", Used: float64(use.Memory / mi), Limit: float64(m.MemoryLimit / mi), Source: "metrics-api",
+		Remedy: []diagnose.Command{{Text: "Mend the leak, or raise limits.memory of container " + m.Name, Line: diagnose.KubectlFor(pod.Ref(), "describe")}},
+	}
+	if m.LastReason == "OOMKilled" || m.Reason == "OOMKilled" {
+		u.Says = append(u.Says, fmt.Sprintf("it was killed for its limit (OOMKilled), restarted %d times", m.Restarts))
+	}
+	if m.Watched > 0 && m.LastReason == "OOMKilled" {
+		u.State = Out
+	}
+	u.settle()
+	return u
+}
