@@ -50,7 +50,12 @@ func (t *tracer) kubeProxy(svc *backends, to *backend) {
 // is the packet as it came to them.
 func (t *tracer) addProxyStep(at model.Ref, f *nodeFilter, r netfilter.Result, svc *backends, sent model.Flow) {
 	s := model.Step{Hop: model.HopKubeProxy, At: at, Title: "kube-proxy on " + string(at), Proxy: compareProxy(f, r, svc, sent)}
+	coming := t.comingOrGoing(s.Proxy, svc)
 	t.judgeProxy(&s, svc, sent)
+	if len(coming) > 0 && s.Verdict == model.Pass {
+		s.Verdict = model.Unknown
+		s.Reason = fmt.Sprintf("its rules lead to %s as well, of %s and no ready endpoint when the API was read: a pod that comes or goes, which kube-proxy learns a moment sooner or later", strings.Join(coming, ", "), svc.ref())
+	}
 	if !s.Proxy.Absent && !s.Proxy.Refused && len(s.Proxy.Missing) == 0 && len(s.Proxy.Stale) == 0 && untranslated(r) {
 		s.Reason = "another rule of the node ends the packet before it is translated"
 	}
@@ -58,6 +63,39 @@ func (t *tracer) addProxyStep(at model.Ref, f *nodeFilter, r netfilter.Result, s
 		s.Trail = append(s.Trail, "two tables translate at the same priority: the one that was registered last comes first, and no tool tells which that is")
 	}
 	t.add(s)
+}
+
+// comingOrGoing takes out of the stale targets those that are pods of the Service
+// itself: the API and the node are not read in the same moment, and during a
+// rollout the endpoints change in between.
+func (t *tracer) comingOrGoing(state *model.ProxyState, svc *backends) []string {
+	var out []string
+	state.Stale = slices.DeleteFunc(state.Stale, func(to string) bool {
+		at, err := netip.ParseAddrPort(to)
+		if err != nil {
+			return false
+		}
+		p := t.x.podByIP[at.Addr()]
+		own := p != nil && p.Namespace == svc.svc.Namespace && len(svc.svc.Selector) > 0 && (p.Deleting || !p.Ready) && selects(svc.svc.Selector, p.Labels)
+		if own {
+			out = append(out, to)
+		}
+		return own
+	})
+	if len(state.Stale) == 0 && len(out) > 0 {
+		state.Share = 0
+	}
+	return out
+}
+
+// selects says that labels hold all that a Service's selector asks for.
+func selects(selector, labels model.Labels) bool {
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return true
 }
 
 // untranslated says that no outcome of a walk came as far as a new destination.

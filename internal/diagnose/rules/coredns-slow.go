@@ -28,13 +28,16 @@ Mend it: raise or remove the CPU limit of CoreDNS, give it more replicas or a no
 
 Source: https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/connectivity/dns/basic-troubleshooting-dns-resolution-problems
 `,
-	Hop:           model.HopDNS,
-	Covers:        []string{"dns-coredns-cpu-starved"},
-	Under:         []string{"coredns-down", "coredns-pod-silent", "corefile-loop", "policy-denies", "nsg-denies"},
-	EvenIfItWorks: true,
+	Hop:    model.HopDNS,
+	Covers: []string{"dns-coredns-cpu-starved"},
+	Under:  []string{"coredns-down", "coredns-pod-silent", "corefile-loop", "policy-denies", "nsg-denies"},
+	Needs:  []string{"probe", "probe:other-node"},
+	Sees: func(o *model.Observation) bool {
+		return o.Failed == "dns" && (o.Result == model.TimedOut || o.Result == model.ServFail)
+	},
 	Run: func(p *diagnose.Pass) {
 		svc, servers := p.NameServers()
-		if len(p.Case.Tries) == 0 || svc == nil || len(servers) == 0 || !asksClusterDNS(p) {
+		if seen := p.Seen(); seen == nil || seen.Failed != "dns" || len(p.Case.Tries) == 0 || svc == nil || len(servers) == 0 || !asksClusterDNS(p) {
 			return
 		}
 		slow := watch.SlowLookups(p.Case.Tries, lateAnswer)
