@@ -7,8 +7,10 @@ import "github.com/podpath/podpath/internal/diagnose"
 // All is the catalogue, by id.
 func All() []diagnose.Rule {
 	return []diagnose.Rule{
+		applianceAsymmetric,
 		applianceDown,
 		applianceNotForwarding,
+		applianceOverloaded,
 		bridgeNFOff,
 		certExpired,
 		certIncomplete,

@@ -60,9 +60,7 @@ func unreadKeepers(p *diagnose.Pass) {
 	if !p.External() {
 		return
 	}
-	for _, g := range p.Gaps(wayKinds) {
-		p.Skip(g)
-	}
+	skipGaps(p, wayKinds...)
 }
 
 // wayKinds are what says which devices are on the way.
@@ -247,7 +245,7 @@ func aliveFix(p *diagnose.Pass, ends time.Duration) []diagnose.Command {
 	}}
 	if c := p.Client(); c.Kind() == "deployment" || c.Kind() == "statefulset" || c.Kind() == "daemonset" {
 		patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"securityContext":{"sysctls":[{"name":"net.ipv4.tcp_keepalive_time","value":"%d"}]}}}}}`, seconds)
-		fix[0].Line, fix[0].Verify = diagnose.Kubectl("-n", c.Part(0), "patch", c.Kind()+"/"+c.Part(1), "--patch", patch), strings.Replace(again(p), "podpath why", "podpath watch", 1)
+		fix[0].Line, fix[0].Verify = diagnose.Kubectl("-n", c.Part(0), "patch", c.Kind()+"/"+c.Part(1), "--patch", patch), watchAgain(p)
 	}
 	return fix
 }
