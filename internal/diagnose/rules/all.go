@@ -89,6 +89,7 @@ func All() []diagnose.Rule {
 		nsgDenies,
 		oomKilled,
 		openFiles,
+		nsgListOutdated,
 		overlayNodeIncomplete,
 		pathBreaks,
 		pathMTU,

@@ -48,11 +48,18 @@ https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset, https:/
 			return
 		}
 		k := keeperThatFits(keepers, found)
-		if k.ref == "" || appIsTold(p, &k, found) {
+		if k.ref == "" || appIsTold(p, &k, found) || keptAlive(p, found.Ends) {
 			return
 		}
 		p.Report(idleFinding(p, &k, keepers, found))
 	},
+}
+
+// keptAlive says that the workload has connections of its own there, and that none
+// is hit: each is kept alive more often than that.
+func keptAlive(p *diagnose.Pass, limit time.Duration) bool {
+	own := ownKept(p)
+	return len(own) > 0 && !slices.ContainsFunc(own, func(c model.Connection) bool { return endangered(&c, limit) })
 }
 
 // unreadKeepers says what would tell which device it was.
@@ -197,11 +204,7 @@ func idleFinding(p *diagnose.Pass, k *keeper, all []keeper, found *watch.Idle) d
 		}
 	}
 	f.Fix = append(aliveFix(p, found.Ends), k.fix...)
-	own := ownKept(p)
 	switch {
-	case len(own) > 0 && !slices.ContainsFunc(own, func(c model.Connection) bool { return endangered(&c, found.Ends) }):
-		f.Confidence = diagnose.Possible
-		f.Evidence = append(f.Evidence, node(fmt.Sprintf("none of the %d connections that the workload has to it is hit: each is kept alive more often than that", len(own)), p.Client()))
 	case agrees && k.resets && !k.own, !k.read && found.Ends > k.usual:
 		f.Confidence = diagnose.Possible // as everybody has it; whether anybody is hit was not seen
 	case !k.read:

@@ -33,7 +33,7 @@ rule when nobody needs it. Existing connections are not cut by a change and not 
 		"cni-vxlan-port-blocked", "svc-nodeport-nsg-blocked",
 	},
 	Needs: []string{"nsg", "subnet", "nic"},
-	Under: []string{"proxy-not-used"},
+	Under: []string{"proxy-not-used", "nsg-list-outdated"},
 	Sees:  diagnose.Silence,
 	Run: func(p *diagnose.Pass) {
 		p.Broken(model.HopNSG, func(w diagnose.Way, step *model.Step) { reportNSG(p, w, step) })
