@@ -125,7 +125,7 @@ func gotThrough(p *diagnose.Pass) bool {
 // connections are lost then as well.
 func portsUsedUp(p *diagnose.Pass) bool {
 	return slices.ContainsFunc(p.Case.World.Azure.Metrics, func(s model.Series) bool {
-		return lower(s.Metric) == "snatportutilization" && slices.ContainsFunc(s.Points[max(0, len(s.Points)-recentMinutes):], func(pt model.Point) bool { return pt.Value >= 90 })
+		return lower(s.Metric) == "snatportutilization" && slices.ContainsFunc(s.Points[max(0, len(s.Points)-metricMinutes):], func(pt model.Point) bool { return pt.Value >= 90 })
 	})
 }
 
@@ -133,3 +133,7 @@ func portsUsedUp(p *diagnose.Pass) bool {
 func watchAgain(p *diagnose.Pass) string {
 	return strings.Replace(again(p), "podpath why", "podpath watch", 1)
 }
+
+// metricMinutes is how far back a metric says something of now: Azure Monitor gives
+// a point a minute, two or three minutes late.
+const metricMinutes = 6
