@@ -30,6 +30,11 @@ func exprText(e map[string]any) string {
 			return natStatement(name, m)
 		case "xt":
 			return fmt.Sprintf("xt %v %v", m["type"], m["name"])
+		case "ct count":
+			if over, _ := m["inv"].(bool); over {
+				return "ct count over " + valueText(m["val"])
+			}
+			return "ct count " + valueText(m["val"])
 		case "log":
 			return "log"
 		}
@@ -134,11 +139,6 @@ func mapText(m map[string]any) string {
 			return valueText(inner["val"])
 		case "numgen":
 			return fmt.Sprintf("numgen %v mod %v", inner["mode"], inner["mod"])
-		case "ct count":
-			if over, _ := inner["inv"].(bool); over {
-				return "ct count over " + valueText(inner["val"])
-			}
-			return "ct count " + valueText(inner["val"])
 		case "map":
 			return valueText(inner["key"]) + " map " + valueText(inner["data"])
 		case "&", "|", "^", "<<", ">>":

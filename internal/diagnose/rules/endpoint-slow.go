@@ -28,7 +28,7 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 	LastResort: true,
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
-		if s := p.Slow(); s != nil && s.Phase == "http" && seen != nil && !slowAnswer(seen) {
+		if s := p.Slow(); s != nil && s.Phase == "http" && seen != nil && (!slowAnswer(seen) || s.Class == watch.Intermittent) {
 			sometimesSlow(p, s)
 			return
 		}
