@@ -29,7 +29,7 @@ type Facts struct {
 // maxBackends bounds how many endpoints of a Service are tried one by one, and
 // endpointLimit how long each may take; they are tried side by side.
 const (
-	maxBackends   = 16
+	maxBackends    = 16
 	endpointLimit  = 1400 * time.Millisecond
 	endpointAnswer = 2500 * time.Millisecond
 )

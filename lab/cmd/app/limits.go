@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -38,6 +39,7 @@ func limited(u *url.URL) (func(context.Context) error, error) {
 // eat takes memory that is really used: each page is written to.
 func eat(ctx context.Context, perSecond int) error {
 	var kept [][]byte
+	defer func() { runtime.KeepAlive(kept) }() // else it would be taken back
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
