@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"runtime"
 	"fmt"
 	"net/url"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
