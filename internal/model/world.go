@@ -162,7 +162,6 @@ type Container struct {
 	Ready        bool              `json:"ready,omitempty"`
 	RunAsUser    *int64            `json:"runAsUser,omitempty"`
 	Readiness    string            `json:"readiness,omitempty"` // what its readiness probe asks: "GET :8080/healthz", "connect :5432", "command", "grpc :9000"; "": it has none
-	CPULimit     string            `json:"cpuLimit,omitempty"`  // limits.cpu
 	PreStop      string            `json:"preStop,omitempty"`   // what runs before it is told to end: "sleep 5s", "command", "request"; "": nothing
 
 	CPUQuota     float64   `json:"cpuQuota,omitempty"` // limits.cpu in cores; 0: none

@@ -141,9 +141,6 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 	if c.SecurityContext != nil {
 		out.RunAsUser = c.SecurityContext.RunAsUser
 	}
-	if cpu, ok := c.Resources.Limits[corev1.ResourceCPU]; ok {
-		out.CPULimit = cpu.String()
-	}
 	out.Readiness, out.PreStop = readiness(c.ReadinessProbe), preStop(c.Lifecycle)
 	out.CPUQuota, out.CPURequest = c.Resources.Limits.Cpu().AsApproximateFloat64(), c.Resources.Requests.Cpu().AsApproximateFloat64()
 	out.MemoryLimit = c.Resources.Limits.Memory().Value()

@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -79,8 +80,8 @@ func reportSlowDNS(p *diagnose.Pass, svc *model.Service, servers []*model.Pod, s
 func limitsOf(pod *model.Pod) string {
 	words := ""
 	for _, c := range pod.Containers {
-		if c.CPULimit != "" && c.Kind == "" {
-			words += fmt.Sprintf("; container %s: limits.cpu %s", c.Name, c.CPULimit)
+		if c.CPUQuota > 0 && c.Kind == "" {
+			words += fmt.Sprintf("; container %s: limits.cpu %gm", c.Name, math.Round(1000*c.CPUQuota))
 		}
 	}
 	return words
