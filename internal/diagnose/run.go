@@ -282,7 +282,7 @@ func (p *Pass) result(catalogue []Rule) Result {
 			res.Persistence = "intermittent"
 		}
 	}
-	res.measured()
+	res.measured(p.Case.More)
 	if d := p.view.delays; d != nil {
 		res.Works, res.Persistence = "slow", cmp.Or(string(d.Class), "intermittent")
 	}
@@ -310,8 +310,9 @@ func watched(c *model.Case) *watch.Summary {
 }
 
 // measured lets a series decide how lasting a failure is, where there was one.
-// What has recovered works; its causes are told as what they were.
-func (r *Result) measured() {
+// What has recovered works; its causes are told as what they were. more: the tries
+// only stand beside a single question, and where too few of them count they decide nothing.
+func (r *Result) measured(more bool) {
 	if r.Watched == nil {
 		return
 	}
@@ -321,7 +322,10 @@ func (r *Result) measured() {
 		if r.Works == "true" || r.Works == "slow" {
 			r.Works, r.Persistence = "true", "none"
 			if r.Watched.Slow != nil {
-				r.Works, r.Persistence = "slow", string(r.Watched.Slow.Class)
+				r.Works = "slow"
+				if !more { // of a single question nothing fails
+					r.Persistence = string(r.Watched.Slow.Class)
+				}
 			}
 		}
 	case watch.Recovered:
@@ -333,7 +337,7 @@ func (r *Result) measured() {
 			r.Persistence = string(r.Watched.Slow.Class)
 			return
 		}
-		if r.Persistence != "intermittent" { // answers that vary are more than too few tries
+		if r.Persistence != "intermittent" && !more { // answers that vary are more than too few tries
 			r.Persistence = "unknown"
 		}
 	}

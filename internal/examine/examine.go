@@ -99,7 +99,6 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	a := &Answer{Case: c}
 	o.Progress("reading Azure, and probing from the pod and its neighbours")
 	gather(ctx, c, from, o, a, start)
-	whole := c.Question
 	c.Question.To = c.Question.To.Public() // the probes are over: from here on it is only shown and kept
 	for _, n := range []string{note, settings} {
 		if n != "" {
@@ -124,11 +123,6 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	sayWhy(c, idx.Run)
 	a.Result = diagnose.RunWith(c, rules.All(), idx.Run)
 	a.Timing.Own = time.Since(own)
-	if again(ctx, c, whole, from, o, &a.Result) {
-		own = time.Now()
-		a.Result = diagnose.RunWith(c, rules.All(), idx.Run)
-		a.Timing.Own += time.Since(own)
-	}
 	a.Timing.Total = time.Since(start)
 	return a, nil
 }

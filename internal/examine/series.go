@@ -35,7 +35,7 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	c.Noise = seen.Noise
 	c.Tries = append(firstTries(c, seen.Tries), seen.Tries...)
 	typical(c)
-	if o.Probe.Series == nil {
+	if c.More = o.Probe.Series == nil; c.More {
 		return // a few more tries of one question: nothing to tell beside them
 	}
 	own(c)
@@ -52,45 +52,9 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	left(after, c, o)
 }
 
-// short is the series of a question whose answers vary: enough tries to give a
-// failure that comes and goes its rate, in the time that one time-out takes.
-// quick is that of one whose first answer is good: at 24 more tries a failure of
+// quick are the tries of a single question beside its first: at 24 more a failure of
 // one connection in ten shows in nine cases of ten.
-var (
-	short = probe.Series{Every: 100 * time.Millisecond, For: 3 * time.Second, Count: 24, Jitter: 0.5}
-	quick = probe.Series{Every: 50 * time.Millisecond, For: 3 * time.Second, Count: 24, Jitter: 0.5}
-)
-
-// shortTimeout is how long a try of it may hang: long enough for a lost SYN.
-const shortTimeout = 1400 * time.Millisecond
-
-// again asks from the pod a few times more where the first answers vary, so that
-// the same classes, with a rate, stand in the answer to "why" as to "watch". It
-// says whether anything came of it.
-func again(ctx context.Context, c *model.Case, q model.Question, from kube.From, o Options, r *diagnose.Result) bool {
-	if o.Probe.Series != nil || o.Once || len(c.Tries) > 0 || o.SkipProbe || o.Probe.Via == vantage.ViaNone || from.Pod == nil || r.Persistence != "intermittent" || ctx.Err() != nil {
-		return false
-	}
-	if len(o.Probe.Vantages) > 0 && !slices.Contains(o.Probe.Vantages, model.VantagePod) {
-		return false
-	}
-	o.Progress("the answers vary: asking a few times more")
-	asked := *c
-	asked.Question = q
-	spec := short
-	o.Probe.Series = &spec
-	req := request(&asked, from, o)
-	req.Vantages, req.Again, req.Sockets = []model.Vantage{model.VantagePod}, true, false
-	for i := range req.Plan.Targets {
-		req.Plan.Targets[i].Timeouts.TCP = shortTimeout
-	}
-	seen := vantage.Run(ctx, vantage.Clients{Kube: o.Kube, Config: o.Config}, req)
-	if len(seen.Tries) == 0 {
-		return false // the first answers stand as they are
-	}
-	c.Tries, c.Noise = append(firstTries(c, seen.Tries), seen.Tries...), seen.Noise
-	return true
-}
+var quick = probe.Series{Every: 50 * time.Millisecond, For: 3 * time.Second, Count: 24, Jitter: 0.5}
 
 // typical takes out failures of other places that fail clearly less often than
 // the question's own does: rules compare places by what was seen there, and one

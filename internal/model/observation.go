@@ -132,5 +132,6 @@ type Case struct {
 	Notes        []string      `json:"notes,omitempty"`    // what podpath did and left behind, for the report's foot
 	Tries        []Try         `json:"tries,omitempty"`    // where the question was asked again and again
 	Noise        []Noise       `json:"noise,omitempty"`    // of those who asked
+	More         bool          `json:"more,omitempty"`     // the tries are the few that stand beside a single question
 	Happened     []Event       `json:"happened,omitempty"` // in the cluster, while they did
 }

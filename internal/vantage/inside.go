@@ -28,9 +28,6 @@ func (s *session) insides(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	if s.req.Again {
-		return // they were entered when the question was asked first
-	}
 	first := s.insideRefs(s.strained(s.podObs))
 	s.readInsides(ctx, first)
 	if s.req.Series == nil {

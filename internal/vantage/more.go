@@ -26,7 +26,7 @@ type more struct {
 func (s *session) more(ctx context.Context, c container, pl place) *more {
 	m := &more{s: s, done: make(chan struct{})}
 	plan := s.morePlan(pl.vantage)
-	if s.req.More == nil || s.req.Again || len(plan.Targets) == 0 {
+	if s.req.More == nil || len(plan.Targets) == 0 {
 		m.skip()
 	}
 	m.run = func() { s.runSeries(ctx, c, pl, plan) }
@@ -73,13 +73,6 @@ func (m *more) after(first []model.Observation) {
 	}
 }
 
-// How long the phases of these tries may hang: a SYN that is lost is sent again
-// after one second, a query after two.
-const (
-	moreTCP = 1400 * time.Millisecond
-	moreDNS = 2500 * time.Millisecond
-)
-
 // morePlan is the question alone.
 func (s *session) morePlan(from model.Vantage) probe.Plan {
 	plan := s.req.Plan.For(from, s.req.Facts)
@@ -87,9 +80,6 @@ func (s *session) morePlan(from model.Vantage) probe.Plan {
 	plan.Targets = slices.DeleteFunc(slices.Clone(plan.Targets), func(t probe.Target) bool {
 		return t.Purpose != probe.PurposeQuestion || t.When != probe.Always || t.Protocol == "udp"
 	})
-	for i := range plan.Targets {
-		plan.Targets[i].Timeouts.TCP, plan.Targets[i].Timeouts.DNS = moreTCP, moreDNS
-	}
 	return plan
 }
 

@@ -139,9 +139,6 @@ func (s *session) enter(ctx context.Context, live *corev1.Pod, w way) ([]model.O
 	}
 	pl := place{model.VantagePod, ref, live.Spec.NodeName, w.via}
 	first := s.req.Plan.For(model.VantagePod, s.req.Facts)
-	if s.req.Again {
-		first.Targets = nil
-	}
 	waiting, over := context.WithCancel(ctx)
 	more := s.more(ctx, c, pl)
 	obs, err := s.runPlan(ctx, c, first, s.hedge(waiting, more.begin))

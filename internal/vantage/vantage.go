@@ -83,7 +83,6 @@ type Request struct {
 
 	Series *probe.Series                   // repeat the question from every place; nil: once
 	More   *probe.Series                   // asked by the pod again where its first answer was good, and by the others where that then fails; nil: once is enough
-	Again  bool                            // the question has been asked once already: only the series is wanted
 	OnLine func(model.Vantage, probe.Line) // told what a series tells, as it comes, one line at a time; may be nil
 }
 
