@@ -33,7 +33,7 @@ func (p *Pass) lostFirst() {
 func (p *Pass) waited(phase string) *model.Observation {
 	for _, o := range p.Asked(p.Origin()) {
 		ph := o.PhaseOf(phase)
-		if ph == nil || ph.Waited() == 0 {
+		if ph == nil || ph.Waited() == 0 || phase == "dns" && answeredElsewhere(o) {
 			continue
 		}
 		late := *o
@@ -42,4 +42,21 @@ func (p *Pass) waited(phase string) *model.Observation {
 		return &late
 	}
 	return nil
+}
+
+// answeredElsewhere says that a lookup waited for one server and was answered by
+// another: that one is silent, and no packet got lost.
+func answeredElsewhere(o *model.Observation) bool {
+	for _, silent := range o.Queries {
+		if silent.Result != model.TimedOut {
+			continue
+		}
+		for _, q := range o.Queries {
+			if q.Server == silent.Server && q.Result != model.TimedOut {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -36,5 +37,32 @@ func TestLostFirstPacketsAreJudgedAsLost(t *testing.T) {
 	res = RunWith(series(2, model.OK), []Rule{rule("drops", finding, sees)}, nil)
 	if res.Works != "true" || len(res.Causes) > 0 {
 		t.Errorf("two packets that were lost are told as a fault: works %s, causes %s", res.Works, ids(res.Causes))
+	}
+}
+
+// A server that is dead before one that answers makes every lookup wait, and loses no packet.
+func TestADeadFirstServerLosesNoPacket(t *testing.T) {
+	first, second := netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("192.0.2.2:53")
+	for _, tc := range []struct {
+		name   string
+		answer netip.AddrPort
+		want   string
+	}{
+		{"the next server answers", second, ""},
+		{"the same server answers when it is asked again", first, "drops proven"},
+	} {
+		c := series(0, model.OK)
+		wait := model.Phase{Name: "dns", Result: model.OK, Duration: 2003 * time.Millisecond}
+		c.Observations[0].Phases = []model.Phase{wait}
+		c.Observations[0].Queries = []model.DNSQuery{{Server: first, Result: model.TimedOut}, {Server: tc.answer, Result: model.OK}}
+		for i := range c.Tries {
+			if i%6 == 0 {
+				c.Tries[i].Phases = []model.Phase{wait}
+			}
+		}
+		drops := rule("drops", Finding{Subject: "node/a", Hop: model.HopNodeKernel}, func(r *Rule) { r.Sees = Unanswered })
+		if got := RunWith(c, []Rule{drops}, nil); ids(got.Causes) != tc.want || got.Works != "slow" {
+			t.Errorf("%s: works %s, causes %q, not %q", tc.name, got.Works, ids(got.Causes), tc.want)
+		}
 	}
 }
