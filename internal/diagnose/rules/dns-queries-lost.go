@@ -30,7 +30,7 @@ Sources: https://github.com/kubernetes/kubernetes/issues/56903, https://github.c
 `,
 	Hop:    model.HopNodeKernel,
 	Covers: []string{"dns-conntrack-race-5s"},
-	Under:  []string{"node-firewall-drops", "policy-denies", "nsg-denies", "conntrack-full"},
+	Under:  []string{"bridge-nf-off", "node-firewall-drops", "policy-denies", "nsg-denies", "conntrack-full"},
 	Sees:   lookupLost,
 	Run: func(p *diagnose.Pass) {
 		lost := watch.LookupsLost(p.Case.Tries)

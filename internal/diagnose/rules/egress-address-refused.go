@@ -31,7 +31,7 @@ public address or prefix keeps it from happening again.
 	},
 	Run: func(p *diagnose.Pass) {
 		seen, path := p.Seen(), p.Question()
-		if seen == nil || path == nil || !p.External() || seen.Proxy != "" || !p.Farther(model.VantageHere) || brokenAnywhere(p) || someoneInside(p) || gotThrough(p) {
+		if seen == nil || path == nil || !p.External() || seen.Proxy != "" || !p.Farther(model.VantageHere) || brokenAnywhere(p) || someoneInside(p) || !passedTCP(seen) && gotThrough(p) {
 			return
 		}
 		if seen.HTTP != nil && (seen.HTTP.Answered == "proxy" || seen.HTTP.Answered == "firewall") {

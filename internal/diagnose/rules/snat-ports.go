@@ -43,7 +43,7 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 	Sees:   noPort,
 	Run: func(p *diagnose.Pass) {
 		seen, path := p.Seen(), p.Question()
-		if seen == nil || path == nil || !noPort(seen) || seen.Proxy != "" || !p.External() || path.Device.Kind() != "loadbalancer" || brokenAnywhere(p) {
+		if seen == nil || path == nil || !noPort(seen) || seen.Proxy != "" || !p.External() || path.Device.Kind() != "loadbalancer" || brokenAnywhere(p) || nodeGetsPorts(p) {
 			return
 		}
 		rule := path.Device
@@ -85,6 +85,14 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 // to the first packet.
 func noPort(o *model.Observation) bool {
 	return (o.Failed == "tcp" || o.Failed == "udp") && o.Result == model.TimedOut
+}
+
+// nodeGetsPorts says that the node's own connections to the destination, which take
+// their ports from the same ones as those of its pods, all got through while the pod's failed.
+func nodeGetsPorts(p *diagnose.Pass) bool {
+	rates := watch.Failures(p.Case.Tries)
+	pod, node := rates[model.VantagePod], rates[model.VantageNode]
+	return p.Origin() == model.VantagePod && node.Of >= 8 && node.Count == 0 && pod.Of >= 8 && pod.Share() > 0.5
 }
 
 // luck says that the question's own probe, or a try of it, worked now and then.
