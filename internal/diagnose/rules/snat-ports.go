@@ -88,11 +88,11 @@ func noPort(o *model.Observation) bool {
 }
 
 // nodeGetsPorts says that the node's own connections to the destination, which take
-// their ports from the same ones as those of its pods, all got through while the pod's failed.
+// their ports from the same ones as those of its pods, fail clearly less often.
 func nodeGetsPorts(p *diagnose.Pass) bool {
 	rates := watch.Failures(p.Case.Tries)
 	pod, node := rates[model.VantagePod], rates[model.VantageNode]
-	return p.Origin() == model.VantagePod && node.Of >= 8 && node.Count == 0 && pod.Of >= 8 && pod.Share() > 0.5
+	return p.Origin() == model.VantagePod && node.Of >= 8 && node.High < pod.Low
 }
 
 // luck says that the question's own probe, or a try of it, worked now and then.
@@ -112,10 +112,15 @@ func crowded(p *diagnose.Pass) bool {
 func nodeApart(p *diagnose.Pass, f *diagnose.Finding) bool {
 	rates := watch.Failures(p.Case.Tries)
 	own, far := rates[p.Origin()], rates[model.VantageOtherNode]
+	for _, v := range []model.Vantage{model.VantagePod, model.VantagePeer, model.VantageNode} {
+		if v != p.Origin() { // they share the node's ports
+			own = watch.Together(own, rates[v])
+		}
+	}
 	if own.Of == 0 || far.Of == 0 || own.Low <= far.High {
 		return false
 	}
-	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%d of %d tries failed from the pod, %d of %d from another node, which goes out by the same load balancer", own.Count, own.Of, far.Count, far.Of)))
+	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%d of %d tries failed from this node, %d of %d from another one, which goes out by the same load balancer", own.Count, own.Of, far.Count, far.Of)))
 	return true
 }
 
