@@ -1,7 +1,6 @@
 package model
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -17,18 +16,6 @@ type HeldFlows struct {
 	Count  int            `json:"count"`
 	Over   int            `json:"over,omitempty"`   // of them, closed or closing: they hold their port all the same
 	Asking int            `json:"asking,omitempty"` // of them, without an answer until now: who gets no port waits here too
-}
-
-// HeldTo are the TCP connections that a node holds to a destination, by the pod or node
-// that opened them, the most first. ok: its table was read.
-func (w *World) HeldTo(to netip.AddrPort, node string) (held []Holder, ok bool) {
-	facts := w.Nodes[node]
-	if facts == nil || facts.Held == nil {
-		return nil, false
-	}
-	held = slices.DeleteFunc(w.Holders(node), func(h Holder) bool { return h.To != to || h.UDP })
-	slices.SortStableFunc(held, func(a, b Holder) int { return cmp.Compare(b.Count, a.Count) })
-	return held, true
 }
 
 // Holders are all connections that a node holds, each with the pod or node that opened it.

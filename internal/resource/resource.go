@@ -34,7 +34,7 @@ type Use struct {
 	Kind   string             `json:"kind"`             // the file it is defined in: "conntrack", "snat-lb", …
 	Name   string             `json:"name"`             // in the field's words: "connection table", "source ports"
 	Of     model.Ref          `json:"of"`               // whose it is: a node, a pod, a NAT gateway
-	Toward string             `json:"toward,omitempty"` // the destination, where each has a share of its own: "203.0.113.10:443/tcp"
+	Toward string             `json:"toward,omitempty"` // the destination, where each has a share of its own: "192.0.2.1:443/tcp"
 	Unit   string             `json:"unit,omitempty"`   // "ports", "entries", "%"
 	Used   float64            `json:"used"`
 	Limit  float64            `json:"limit,omitempty"` // 0: none is known
@@ -57,33 +57,50 @@ type Share struct {
 }
 
 // kinds are the resources, in the order of the way: the pod, its node, the way out.
-var kinds = []func(*model.Case) []Use{
-	localPorts, backlogs, openFiles, cpuQuota, memory,
-	machine,
-	conntrack,
-	osDisk,
-	flows,
-	snatLB,
-	snatNATGateway,
-	snatFirewall,
-	idleTimeout,
+var kinds = []struct {
+	names []string
+	of    func(*model.Case) []Use
+}{
+	{[]string{LocalPorts}, localPorts},
+	{[]string{Backlog}, backlogs},
+	{[]string{Files}, openFiles},
+	{[]string{CPU}, cpuQuota},
+	{[]string{Memory}, memory},
+	{[]string{NodeCPU, NodeMemory, Neighbours}, machine},
+	{[]string{Conntrack}, conntrack},
+	{[]string{"os-disk"}, osDisk},
+	{[]string{"flows"}, flows},
+	{[]string{"snat-lb"}, snatLB},
+	{[]string{"snat-natgw"}, snatNATGateway},
+	{[]string{"snat-firewall"}, snatFirewall},
+	{[]string{"idle-timeout"}, idleTimeout},
 }
 
 // All lists what was read of every resource, those nearest their end first.
 func All(c *model.Case) []Use {
 	var out []Use
 	for _, kind := range kinds {
-		out = append(out, kind(c)...)
+		out = append(out, kind.of(c)...)
 	}
-	slices.SortStableFunc(out, func(a, b Use) int { return cmp.Compare(rank[b.State], rank[a.State]) })
-	return out
+	return ranked(out)
+}
+
+func ranked(list []Use) []Use {
+	slices.SortStableFunc(list, func(a, b Use) int { return cmp.Compare(rank[b.State], rank[a.State]) })
+	return list
 }
 
 var rank = map[State]int{Out: 3, Near: 2, Unknown: 1, Room: 0}
 
-// Kind lists the uses of one kind.
-func Kind(c *model.Case, kind string) []Use {
-	return slices.DeleteFunc(All(c), func(u Use) bool { return u.Kind != kind })
+// Kind lists the uses of one kind; nothing else is computed.
+func Kind(c *model.Case, name string) []Use {
+	var out []Use
+	for _, kind := range kinds {
+		if slices.Contains(kind.names, name) {
+			out = append(out, kind.of(c)...)
+		}
+	}
+	return ranked(slices.DeleteFunc(out, func(u Use) bool { return u.Kind != name }))
 }
 
 // near is the share from which little is left, soon the time.

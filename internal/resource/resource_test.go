@@ -74,6 +74,9 @@ func TestConntrack(t *testing.T) {
 		},
 	}}
 	got := All(c)
+	if kind, other := Kind(c, Conntrack), Kind(c, NodeCPU); len(kind) != 1 || len(other) != 0 {
+		t.Errorf("of its kind %+v, of another %+v", kind, other)
+	}
 	if len(got) != 1 || got[0].State != Out || got[0].Of != "node/a" || len(got[0].Who) != 1 || got[0].Who[0].Ref != "pod/x/leaks" || got[0].Who[0].Count != 900 || len(got[0].Says) != 1 {
 		t.Errorf("%+v", got)
 	}

@@ -59,6 +59,9 @@ func (t toward) evidence(p *diagnose.Pass) []diagnose.Evidence {
 // and not the question's own probes.
 const manyWait = 20
 
+// crowded says that many of these connections wait for an answer beside others that got one.
+func (t toward) crowded() bool { return t.asking >= manyWait && t.answered > 0 }
+
 // sharedPorts is the diagnosis of a device whose source ports all nodes behind it
 // share: towards one destination it fails from everywhere behind it, now and then
 // or always, while others answer and the destination answers elsewhere.
@@ -72,7 +75,7 @@ func sharedPorts(p *diagnose.Pass, kind, use string) (f diagnose.Finding, ok boo
 	other := firstGood(others)
 	out := exhausted(p, path.Device, use, &f)
 	t := towards(p)
-	crowd := t.asking >= manyWait && t.answered > 0
+	crowd := t.crowded()
 	elsewhere := p.Farther(model.VantageHere)
 	switch {
 	case other == nil && (len(others) > 0 || !f.Sometimes), !crowd && !out, !out && !elsewhere:

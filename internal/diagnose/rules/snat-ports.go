@@ -64,11 +64,11 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 		only := thisNodeOnly(p, &f)
 		failed := metricEvidence(p, rule, &f)
 		switch far, apart := p.Fate(model.VantageOtherNode), nodeApart(p, &f); {
-		case !only && !failed && !crowded(p), !only && far != diagnose.Unseen && !apart, !only && far == diagnose.Unseen && p.Fate(model.VantageNode) == diagnose.Works:
+		case !only && !failed && !towards(p).crowded(), !only && far != diagnose.Unseen && !apart, !only && far == diagnose.Unseen && p.Fate(model.VantageNode) == diagnose.Works:
 			return // ports that ran out a while ago explain no failure that other nodes share
 		case failed && (only || apart):
 			f.Confidence = diagnose.Proven
-		case allPass(p) && (only && p.Same(model.VantageNode) || apart && crowded(p)):
+		case allPass(p) && (only && p.Same(model.VantageNode) || apart && towards(p).crowded()):
 			f.Confidence = diagnose.Likely
 		default:
 			f.Confidence = diagnose.Possible
@@ -99,13 +99,6 @@ func nodeGetsPorts(p *diagnose.Pass) bool {
 func luck(p *diagnose.Pass) bool {
 	own := watch.Failures(p.Case.Tries)[p.Origin()]
 	return own.Count < own.Of || slices.ContainsFunc(p.Asked(p.Origin()), func(o *model.Observation) bool { return !diagnose.Fails(o) })
-}
-
-// crowded says that many of the node's connections to the destination wait for an
-// answer beside others that got one.
-func crowded(p *diagnose.Pass) bool {
-	t := towards(p)
-	return t.asking >= manyWait && t.answered > 0
 }
 
 // nodeApart says that tries from this node fail clearly more often than those from another.
