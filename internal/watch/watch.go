@@ -171,6 +171,12 @@ const mostMoves = 3
 
 func question(t *model.Try) bool { return t.Purpose == "" || t.Purpose == "question" }
 
+// Counts says that a try says something of the question over a new connection: it
+// is no control and no kept connection, it was sent, and its prober was not late.
+func Counts(t *model.Try) bool {
+	return question(t) && t.Idle == 0 && t.Result != model.ProbeFailed && t.Lag <= Lateness
+}
+
 // Failed says that a try failed, as a single probe is said to.
 func Failed(t *model.Try) bool { return t.Result != model.OK }
 
@@ -196,7 +202,7 @@ func outcomes(tries []model.Try) []bool {
 func Failures(tries []model.Try) map[model.Vantage]Rate {
 	by := map[model.Vantage][]model.Try{}
 	for i := range tries {
-		if t := &tries[i]; question(t) && t.Idle == 0 && t.Result != model.ProbeFailed && t.Lag <= Lateness {
+		if t := &tries[i]; Counts(t) {
 			by[t.Vantage] = append(by[t.Vantage], *t)
 		}
 	}
@@ -227,7 +233,7 @@ func lookups(tries []model.Try, hit func(*model.Phase) bool) map[model.Vantage]R
 	hits := map[model.Vantage][]bool{}
 	for i := range tries {
 		t := &tries[i]
-		if !question(t) || t.Idle > 0 || t.Result == model.ProbeFailed || t.Lag > Lateness {
+		if !Counts(t) {
 			continue
 		}
 		for k := range t.Phases {

@@ -8,6 +8,7 @@ import (
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/trace"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 var dnsNegativeCache = diagnose.Rule{
@@ -61,8 +62,8 @@ func resolves(o *model.Observation) bool {
 
 func reportDenied(p *diagnose.Pass, svc *model.Service, seen *model.Observation, d *corefile.Decision) {
 	no, yes := 0, 0
-	for _, t := range p.Case.Tries {
-		if t.Vantage == p.Origin() && (t.Purpose == "" || t.Purpose == "question") && t.Idle == 0 {
+	for i := range p.Case.Tries {
+		if t := &p.Case.Tries[i]; t.Vantage == p.Origin() && watch.Counts(t) {
 			for _, ph := range t.Phases {
 				switch {
 				case ph.Name != "dns":

@@ -7,6 +7,7 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
 	"github.com/podpath/podpath/internal/watch"
 )
 
@@ -23,7 +24,7 @@ func newLosses(p *diagnose.Pass) map[model.Vantage]newLoss {
 	out := map[model.Vantage]newLoss{}
 	for i := range p.Case.Tries {
 		t := &p.Case.Tries[i]
-		if t.Idle > 0 || t.Purpose != "" && t.Purpose != "question" || t.Result == model.ProbeFailed || t.Lag > watch.Lateness || t.Failed == "dns" || t.Address != p.Target() {
+		if !watch.Counts(t) || t.Failed == "dns" || t.Address != p.Target() {
 			continue
 		}
 		l := out[t.Vantage]
@@ -121,19 +122,33 @@ func gotThrough(p *diagnose.Pass) bool {
 	return l.of-l.lost >= 3
 }
 
-// portsUsedUp says that the appliance's own source ports are, by its metrics: new
-// connections are lost then as well.
-func portsUsedUp(p *diagnose.Pass) bool {
-	return slices.ContainsFunc(p.Case.World.Azure.Metrics, func(s model.Series) bool {
-		return lower(s.Metric) == "snatportutilization" && slices.ContainsFunc(s.Points[max(0, len(s.Points)-metricMinutes):], func(pt model.Point) bool { return pt.Value >= 90 })
+// byTuple says that a connection's addresses and ports decide, each time in the same
+// way: a good part is lost as a whole, and sending again from the same port does not
+// help, though a connection from another port stands meanwhile. One that finds no
+// source port free, or loses a packet, gets through when it is sent again about as
+// often as another does at once.
+func byTuple(l newLoss) bool {
+	return l.lost >= 12 && l.late*12 <= l.lost && l.share() >= 0.15 && l.share() <= 0.85
+}
+
+// noShortage says that what new connections met is not that of a device whose
+// source ports are used up, whatever a metric of some minutes ago says.
+func noShortage(p *diagnose.Pass) bool {
+	sum := together(newLosses(p))
+	return byTuple(sum) || sum.tls >= 3 // those that stand keep their port, and lose nothing
+}
+
+// shortOfPorts says that the appliance on the way has no source port left, by its
+// metrics or by the crowd that waits for one.
+func shortOfPorts(p *diagnose.Pass, ref model.Ref) bool {
+	crowd := towards(p).crowded()
+	out := slices.ContainsFunc(resource.Kind(p.Case, "snat-firewall"), func(u resource.Use) bool {
+		return u.Of == ref && u.Source == "metric" && u.State == resource.Out
 	})
+	return crowd && out || (crowd || out) && !noShortage(p)
 }
 
 // watchAgain is the command that shows whether what comes and goes is gone.
 func watchAgain(p *diagnose.Pass) string {
 	return strings.Replace(again(p), "podpath why", "podpath watch", 1)
 }
-
-// metricMinutes is how far back a metric says something of now: Azure Monitor gives
-// a point a minute, two or three minutes late.
-const metricMinutes = 6

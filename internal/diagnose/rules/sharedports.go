@@ -78,11 +78,11 @@ func sharedPorts(p *diagnose.Pass, kind, use string) (f diagnose.Finding, ok boo
 	crowd := t.crowded()
 	elsewhere := p.Farther(model.VantageHere)
 	switch {
-	case other == nil && (len(others) > 0 || !f.Sometimes), !crowd && !out, !out && !elsewhere:
-		return f, false // nothing answers, or it may be the far side
-	case out && (elsewhere || f.Sometimes || crowd):
+	case other == nil && (len(others) > 0 || !f.Sometimes), !crowd && !out, !out && !elsewhere, !(out && crowd) && noShortage(p):
+		return f, false // nothing answers, it may be the far side, or it is not how a shortage shows
+	case out && crowd:
 		f.Confidence = diagnose.Proven
-	case out || f.Sometimes:
+	case out || f.Sometimes: // a metric is of some minutes ago, and of all destinations
 		f.Confidence = diagnose.Likely
 	default:
 		f.Confidence = diagnose.Possible

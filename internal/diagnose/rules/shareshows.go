@@ -34,7 +34,7 @@ func shareShows(p *diagnose.Pass, w diagnose.Way, s *model.Step) (shown string, 
 func lostIn(p *diagnose.Pass, phase string) (lost, all int) {
 	for i := range p.Case.Tries {
 		t := &p.Case.Tries[i]
-		if t.Vantage != p.Origin() || t.Purpose != "" && t.Purpose != "question" || t.Idle > 0 || t.Lag > watch.Lateness {
+		if t.Vantage != p.Origin() || !watch.Counts(t) {
 			continue
 		}
 		for _, ph := range t.Phases {
