@@ -15,7 +15,8 @@ type HeldFlows struct {
 	UDP    bool           `json:"udp,omitempty"`
 	Count  int            `json:"count"`
 	Over   int            `json:"over,omitempty"`   // of them, closed or closing: they hold their port all the same
-	Asking int            `json:"asking,omitempty"` // of them, without an answer until now: who gets no port waits here too
+	Asking int            `json:"asking,omitempty"` // of them, without an answer until now, and asked a moment ago: who gets no port waits here too
+	Silent int            `json:"silent,omitempty"` // besides: without an answer, and not asked any more: given up, as each try of a probe is that got none
 }
 
 // Holders are all connections that a node holds, each with the pod or node that opened it.

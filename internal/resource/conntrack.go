@@ -59,7 +59,7 @@ func conntrackOf(w *model.World, facts *model.NodeFacts, used, limit float64) Us
 func heldBy(w *model.World, facts *model.NodeFacts) []Share {
 	by := map[model.Ref]float64{}
 	for _, h := range w.Holders(facts.Node) {
-		by[h.Ref] += float64(h.Count)
+		by[h.Ref] += float64(h.Count + h.Silent)
 	}
 	out := make([]Share, 0, len(by))
 	for _, ref := range slices.Sorted(maps.Keys(by)) {

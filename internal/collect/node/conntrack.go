@@ -29,15 +29,20 @@ const (
 // somebody still sends.
 const alive = 10 * time.Second
 
+// asking is how long ago somebody who still waits for an answer sent last: a SYN
+// goes out again after one second and after two more.
+const asking = 3 * time.Second
+
 // ctAssured is set in an entry's status once packets went both ways for two
 // seconds (enum ip_conntrack_status, linux/netfilter/nf_conntrack_common.h). The
 // bit for a new destination is not asked for: IPVS translates without it.
 const ctAssured = 1 << 2
 
-// The kernel's defaults of the two timeouts (net/netfilter/nf_conntrack_proto_udp.c).
+// The kernel's defaults of the timeouts (net/netfilter/nf_conntrack_proto_udp.c).
 const (
 	udpTimeout       = 30 * time.Second
 	udpTimeoutStream = 120 * time.Second
+	tcpTimeoutSyn    = 120 * time.Second // net/netfilter/nf_conntrack_proto_tcp.c
 )
 
 // translated counts the UDP entries of the connection table that have a new
@@ -48,6 +53,7 @@ func (r *reader) translated() {
 	c := counting{
 		plain:  r.timeout("net.netfilter.nf_conntrack_udp_timeout", udpTimeout),
 		stream: r.timeout("net.netfilter.nf_conntrack_udp_timeout_stream", udpTimeoutStream),
+		syn:    r.timeout("net.netfilter.nf_conntrack_tcp_timeout_syn_sent", tcpTimeoutSyn),
 		seen:   map[[2]netip.AddrPort]*model.TranslatedFlows{},
 		held:   map[heldKey]*model.HeldFlows{},
 	}
@@ -81,11 +87,11 @@ func (r *reader) timeout(name string, fallback time.Duration) time.Duration {
 
 // counting adds up entries by what they ask for and where they lead.
 type counting struct {
-	plain, stream time.Duration
-	seen          map[[2]netip.AddrPort]*model.TranslatedFlows
-	froms         int
-	over          bool
-	held          map[heldKey]*model.HeldFlows
+	plain, stream, syn time.Duration
+	seen               map[[2]netip.AddrPort]*model.TranslatedFlows
+	froms              int
+	over               bool
+	held               map[heldKey]*model.HeldFlows
 }
 
 type heldKey struct {
@@ -122,9 +128,17 @@ func (c *counting) hold(e *entry) {
 		h = &model.HeldFlows{From: e.from, To: e.leads, UDP: key.udp}
 		c.held[key] = h
 	}
+	unanswered, whole := !key.udp && e.state == tcpSynSent, c.syn
+	if key.udp {
+		unanswered, whole = e.status&ctSeenReply == 0, c.plain
+	}
+	if unanswered && e.left > 0 && whole-e.left > asking {
+		h.Silent++
+		return
+	}
 	h.Count++
 	switch {
-	case key.udp && e.status&ctSeenReply == 0, !key.udp && e.state == tcpSynSent:
+	case unanswered:
 		h.Asking++
 	case !key.udp && e.state >= tcpFinWait && e.state <= tcpClose:
 		h.Over++

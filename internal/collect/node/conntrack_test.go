@@ -73,7 +73,7 @@ func TestTranslated(t *testing.T) {
 }
 
 func TestHeld(t *testing.T) {
-	c := counting{seen: map[[2]netip.AddrPort]*model.TranslatedFlows{}, held: map[heldKey]*model.HeldFlows{}}
+	c := counting{plain: 30 * time.Second, syn: 120 * time.Second, seen: map[[2]netip.AddrPort]*model.TranslatedFlows{}, held: map[heldKey]*model.HeldFlows{}}
 	state := func(n byte) []byte {
 		return attribute(nl.CTA_PROTOINFO|1<<15, attribute(nl.CTA_PROTOINFO_TCP|1<<15, attribute(nl.CTA_PROTOINFO_TCP_STATE, []byte{n})))
 	}
@@ -81,14 +81,15 @@ func TestHeld(t *testing.T) {
 	for _, m := range [][]byte{
 		slices.Concat(message(6, "10.244.0.5:4000", far, far, 0, 28), state(3)),
 		slices.Concat(message(6, "10.244.0.5:4001", far, far, 0, 28), state(7)),           // TIME_WAIT
-		slices.Concat(message(6, "10.244.0.5:4002", far, far, 0, 28), state(1)),           // SYN_SENT
+		slices.Concat(message(6, "10.244.0.5:4002", far, far, 0, 119), state(1)),          // SYN_SENT
+		slices.Concat(message(6, "10.244.0.5:4003", far, far, 0, 28), state(1)),           // the same, given up
 		slices.Concat(message(6, "10.244.0.6:4000", "10.0.0.9:80", far, 0, 28), state(3)), // by a Service: where it leads counts
 		message(17, "10.244.0.6:4000", far, far, 0, 28),
 	} {
 		c.add(m)
 	}
 	want := []model.HeldFlows{
-		{From: netip.MustParseAddr("10.244.0.5"), To: netip.MustParseAddrPort(far), Count: 3, Over: 1, Asking: 1},
+		{From: netip.MustParseAddr("10.244.0.5"), To: netip.MustParseAddrPort(far), Count: 3, Over: 1, Asking: 1, Silent: 1},
 		{From: netip.MustParseAddr("10.244.0.6"), To: netip.MustParseAddrPort(far), Count: 1},
 		{From: netip.MustParseAddr("10.244.0.6"), To: netip.MustParseAddrPort(far), UDP: true, Count: 1, Asking: 1},
 	}
