@@ -81,6 +81,7 @@ type Finding struct {
 	Fix        []Command   `json:"fix"`
 	Explains   bool        `json:"explains"`            // it explains what was observed
 	Sometimes  bool        `json:"sometimes,omitempty"` // it hits a share of the connections, not all
+	Returns    bool        `json:"returns,omitempty"`   // it comes back with the next occasion: that it is over now is no end of it
 	Gaps       []model.Gap `json:"gaps,omitempty"`      // what could not be read and would make it surer
 
 	way     string

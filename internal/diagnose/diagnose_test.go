@@ -247,6 +247,24 @@ func TestPersistence(t *testing.T) {
 	}
 }
 
+// What comes back with the next occasion is not over because the last one is.
+func TestReturns(t *testing.T) {
+	c := caseOf(seen(model.VantagePod, "tcp", model.TimedOut))
+	for i := range 100 {
+		one := model.Try{At: time.Unix(int64(i), 0), Vantage: model.VantagePod, Purpose: "question", Address: address, Result: model.OK}
+		if i < 5 {
+			one.Result, one.Failed = model.TimedOut, "tcp"
+		}
+		c.Tries = append(c.Tries, one)
+	}
+	for returns, want := range map[bool]string{false: "true recovered", true: "false intermittent"} {
+		res := RunWith(c, []Rule{rule("a", Finding{Subject: "pod/shop/web", Returns: returns})}, nil)
+		if got := res.Works + " " + res.Persistence; got != want {
+			t.Errorf("returns %t: %s, want %s", returns, got, want)
+		}
+	}
+}
+
 func TestSlow(t *testing.T) {
 	o := seen(model.VantagePod, "", "")
 	o.Phases = []model.Phase{{Name: "http", Result: model.OK, Duration: 3 * time.Second}}

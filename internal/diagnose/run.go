@@ -283,6 +283,9 @@ func (p *Pass) result(catalogue []Rule) Result {
 		}
 	}
 	res.measured(p.Case.More)
+	if res.Persistence == string(watch.Recovered) && len(res.Causes) > 0 && res.Causes[0].Returns && res.Causes[0].Confidence >= Likely {
+		res.Persistence, res.Works = "intermittent", "false"
+	}
 	if d := p.view.delays; d != nil {
 		res.Works, res.Persistence = "slow", cmp.Or(string(d.Class), "intermittent")
 	}

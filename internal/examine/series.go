@@ -116,7 +116,9 @@ func left(ctx context.Context, c *model.Case, o Options) {
 		return
 	}
 	restarted(c, later)
+	ended(c, later)
 	now := endpoints(later)
+	joined(c, now)
 	for _, b := range then {
 		if slices.ContainsFunc(now, func(n vantage.Backend) bool { return n.Addr == b.Addr }) || restarts(c.World.Kube.Pods[b.Pod]) {
 			continue

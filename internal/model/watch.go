@@ -37,3 +37,9 @@ type Noise struct {
 	CPUs     int           `json:"cpus,omitempty"`     // that it may use
 	Pressure float64       `json:"pressure,omitempty"` // share of the last 10 s in which some process waited for a CPU, in percent
 }
+
+// Ending is how a pod went that was told to end before or while the question was asked.
+type Ending struct {
+	Told time.Time `json:"told"`          // by the API server's or the kubelet's clock, in whole seconds
+	Shut time.Time `json:"shut,omitzero"` // since when it took no connection where it was asked by itself; zero: not asked, or it took all
+}

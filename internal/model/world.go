@@ -102,6 +102,7 @@ type Pod struct {
 	Default        string       `json:"default,omitempty"` // the container that kubectl takes where none is named (annotation kubectl.kubernetes.io/default-container)
 	Conditions     []Condition  `json:"conditions,omitempty"`
 	Created        time.Time    `json:"created,omitzero"`
+	Ending         *Ending      `json:"ending,omitempty"`   // where it was told to end: then, or while the question was asked again and again
 	Standing       bool         `json:"standing,omitempty"` // no pod yet: its Owner's template, which stands for all replicas
 }
 
@@ -228,6 +229,7 @@ type Service struct {
 	PublishNotReady       bool          `json:"publishNotReady,omitempty"`
 
 	SourceRanges        []netip.Prefix `json:"sourceRanges,omitempty"`        // spec.loadBalancerSourceRanges
+	Joined              []netip.Addr   `json:"joined,omitempty"`              // endpoints that it got after it was read, while the question was asked again and again
 	TrafficDistribution string         `json:"trafficDistribution,omitempty"` // PreferSameZone, PreferSameNode, PreferClose
 }
 

@@ -77,6 +77,7 @@ func (t *tracer) comingOrGoing(state *model.ProxyState, svc *backends) []string 
 		}
 		p := t.x.podByIP[at.Addr()]
 		own := p != nil && p.Namespace == svc.svc.Namespace && len(svc.svc.Selector) > 0 && (p.Deleting || !p.Ready) && selects(svc.svc.Selector, p.Labels)
+		own = own || slices.Contains(svc.svc.Joined, at.Addr())
 		if own {
 			out = append(out, to)
 		}

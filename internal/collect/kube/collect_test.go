@@ -297,6 +297,20 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
+// A pod was told to end its grace period before it has to be gone.
+func TestConvertEnding(t *testing.T) {
+	told, grace := time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC), int64(30)
+	p := convertPod(pod(meta("a", "p"), "", "", func(p *corev1.Pod) {
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &metav1.Time{Time: told.Add(30 * time.Second)}, &grace
+	}))
+	if p.Ending == nil || !p.Ending.Told.Equal(told) {
+		t.Errorf("%+v", p.Ending)
+	}
+	if p := convertPod(pod(meta("a", "p"), "", "")); p.Ending != nil {
+		t.Errorf("nobody told it to end: %+v", p.Ending)
+	}
+}
+
 func TestConvertStates(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
 	p := convertPod(pod(meta("a", "p"), "", "", func(p *corev1.Pod) {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -54,6 +55,7 @@ func convertPod(p *corev1.Pod) *model.Pod {
 	if out.Phase == "" {
 		out.Phase = string(corev1.PodUnknown)
 	}
+	out.Ending = ending(p)
 	for _, ip := range p.Status.PodIPs {
 		if a, ok := addr(ip.IP); ok {
 			out.IPs = append(out.IPs, a)
@@ -109,6 +111,19 @@ func convertPod(p *corev1.Pod) *model.Pod {
 		}
 	}
 	return out
+}
+
+// ending is when a pod was told to end: its deletionTimestamp is when it has to be gone
+// (ObjectMeta in k8s.io/apimachinery: the time of the request plus the grace period).
+func ending(p *corev1.Pod) *model.Ending {
+	if p.DeletionTimestamp == nil {
+		return nil
+	}
+	grace := time.Duration(0)
+	if s := p.DeletionGracePeriodSeconds; s != nil {
+		grace = time.Duration(*s) * time.Second
+	}
+	return &model.Ending{Told: p.DeletionTimestamp.Add(-grace).UTC()}
 }
 
 func condition(kind, status, reason, message string, since metav1.Time) model.Condition {

@@ -97,6 +97,7 @@ func All() []diagnose.Rule {
 		podMTUTooLarge,
 		podPorts,
 		podRangeExhausted,
+		podTerminating,
 		policyDenies,
 		policyTierDenies,
 		privateRecordStale,

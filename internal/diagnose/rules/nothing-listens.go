@@ -24,7 +24,7 @@ Mend the Service's targetPort; or let the server listen on 0.0.0.0 (or ::). podp
 	Hop:    model.HopPod,
 	Covers: []string{"svc-targetport-mismatch", "app-listens-localhost"},
 	Needs:  []string{"probe", "pod", "service", "endpointslice"},
-	Under:  []string{"crash-loop", "service-no-endpoints"},
+	Under:  []string{"crash-loop", "service-no-endpoints", "pod-terminating"},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "tcp" && o.Result == model.Refused
 	},

@@ -218,3 +218,32 @@ func TestAddressesNeedNoLookup(t *testing.T) {
 		t.Errorf("%v %v", got, err)
 	}
 }
+
+// A listener closes as soon as the process is told to end, which lives on for as long as it was told to.
+func TestLinger(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().String()
+	l.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- serveAll(ctx, []string{"http://" + at, "linger://3s"}) }()
+	await := func(result string) {
+		for deadline := time.Now().Add(time.Minute); get(t, "http://"+at).Result != result; {
+			if time.Now().After(deadline) {
+				t.Fatalf("never %s", result)
+			}
+		}
+	}
+	await("ok")
+	stop()
+	await("refused")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := serveAll(t.Context(), []string{"linger://soon"}); err == nil {
+		t.Error("linger://soon is taken")
+	}
+}

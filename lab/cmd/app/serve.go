@@ -25,17 +25,31 @@ import (
 const caDir = "/etc/podpath-lab/ca"
 
 // serveAll runs every listener and load of the command line until ctx ends, or one of them fails.
+// Listeners close when ctx ends; with linger://DURATION the process lives on for so long without them.
 func serveAll(ctx context.Context, args []string) error {
 	failed := make(chan error, len(args))
+	linger := time.Duration(0)
 	for _, arg := range args {
+		if text, ok := strings.CutPrefix(arg, "linger://"); ok {
+			var err error
+			if linger, err = time.ParseDuration(text); err != nil {
+				return fmt.Errorf("%s: linger://DURATION: %w", arg, err)
+			}
+			continue
+		}
 		run, err := parse(arg)
 		if err != nil {
 			return fmt.Errorf("%s: %w", arg, err)
 		}
-		go func() { failed <- fmt.Errorf("%s: %w", arg, run(ctx)) }()
+		go func() {
+			if err := run(ctx); ctx.Err() == nil { // what ends with ctx is no failure
+				failed <- fmt.Errorf("%s: %w", arg, err)
+			}
+		}()
 	}
 	select {
 	case <-ctx.Done():
+		time.Sleep(linger)
 		return nil
 	case err := <-failed:
 		return err
@@ -60,7 +74,7 @@ func parse(arg string) (func(context.Context) error, error) {
 		if u.Scheme == "https" {
 			fault = o.text("cert")
 		}
-		return func(context.Context) error { return serveHTTP(u, h, fault, idle) }, o.done()
+		return func(ctx context.Context) error { return serveHTTP(ctx, u, listener{h, fault, idle}) }, o.done()
 	case "tcp":
 		backlog, accept := o.number("backlog", 0), o.text("accept")
 		if accept != "" && accept != "no" && accept != "yes" {
@@ -86,7 +100,7 @@ func parse(arg string) (func(context.Context) error, error) {
 		}
 		return func(ctx context.Context) error { return burn(ctx, n) }, o.done()
 	}
-	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT, lookup://NAME, burn://N, files://N, eat://N or exit://DURATION")
+	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT, lookup://NAME, burn://N, files://N, eat://N, exit://DURATION or linger://DURATION")
 }
 
 // options reads query parameters, each once, and refuses those nobody read.
@@ -171,20 +185,30 @@ func handler(o *options) (http.Handler, error) {
 	}), nil
 }
 
-func serveHTTP(u *url.URL, h http.Handler, fault string, idle time.Duration) error {
+// listener is what an HTTP listener does with its connections.
+type listener struct {
+	handler http.Handler
+	fault   string        // of its certificate
+	idle    time.Duration // after which a kept connection is closed; 0: never
+}
+
+// serveHTTP serves until ctx ends. Then it closes its listener at once and answers what
+// is under way, as web servers do on SIGTERM.
+func serveHTTP(ctx context.Context, u *url.URL, how listener) error {
 	// Without keepalive of its own, as most servers: it is for the client to keep a connection alive.
 	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", u.Host)
 	if err != nil {
 		return err
 	}
 	if u.Scheme == "https" {
-		get, err := certificates(fault)
+		get, err := certificates(how.fault)
 		if err != nil {
 			return err
 		}
 		l = tls.NewListener(l, &tls.Config{GetCertificate: get})
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: idle, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{Handler: how.handler, ReadHeaderTimeout: time.Minute, IdleTimeout: how.idle, ErrorLog: log.New(io.Discard, "", 0)}
+	defer context.AfterFunc(ctx, func() { _ = server.Shutdown(context.WithoutCancel(ctx)) })()
 	return server.Serve(l)
 }
 
