@@ -177,6 +177,12 @@ func (p *Pass) doubt(f *Finding) {
 			Text: fmt.Sprintf("against it: the same line should have stopped the probe from %s, which got through", PlaceOf(o)), Source: "probe", Refs: refs(o.From),
 		})
 	}
+	if n, of := p.letThrough(f); n >= fewestThrough {
+		f.Confidence = min(f.Confidence, Possible)
+		f.Evidence = append(f.Evidence, Evidence{
+			Text: fmt.Sprintf("against it: since the first failure %d of %d tries from the same place to the same address got through; the line stops all of them while it is there", n, of), Source: "probe",
+		})
+	}
 }
 
 // through are the probes that got through although the prediction for them breaks

@@ -213,6 +213,7 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	req := o.Probe
 	req.Pod, req.Node, req.Nodes = from.Pod, from.Node, c.World.Kube.Nodes
 	req.Facts = facts(c, from.Pod)
+	req.Facts.Patient = req.Series != nil
 	req.Facts.ExtraRoots = o.Roots + clusterRoots(c, o.Config)
 	req.Backends = endpoints(c)
 	for _, b := range req.Backends {

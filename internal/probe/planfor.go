@@ -24,6 +24,7 @@ type Facts struct {
 	DNSServers    []netip.Addr      // servers to ask one by one: CoreDNS pods, the VNet's DNS
 	ExtraRoots    string            // PEM that the user gave
 	Timeouts      Timeouts
+	Patient       bool // endpoints may take as long to answer as the Service; else they are given up sooner, for a single question is to be short
 }
 
 // maxBackends bounds how many endpoints of a Service are tried one by one, and
@@ -69,7 +70,7 @@ func PlanFor(q model.Question, f Facts) Plan {
 	}
 	if asked.Protocol == "tcp" {
 		for _, a := range f.Backends[:min(len(f.Backends), maxBackends)] {
-			p.Targets = append(p.Targets, endpointTarget(base, a))
+			p.Targets = append(p.Targets, endpointTarget(base, a, f.Patient))
 		}
 	}
 	if isName(base.Host) {
@@ -86,10 +87,13 @@ func PlanFor(q model.Question, f Facts) Plan {
 
 // endpointTarget asks one endpoint as the Service is asked: one that takes
 // connections may still answer none.
-func endpointTarget(base Target, a netip.AddrPort) Target {
+func endpointTarget(base Target, a netip.AddrPort, patient bool) Target {
 	t := base.as(PurposeEndpoint, Always)
 	t.Label, t.Address, t.Port = a.String(), a.Addr(), a.Port()
-	t.Timeouts = Timeouts{TCP: endpointLimit, TLS: endpointAnswer, HTTP: endpointAnswer, Body: endpointAnswer}
+	t.Timeouts = Timeouts{TCP: endpointLimit}
+	if !patient {
+		t.Timeouts.TLS, t.Timeouts.HTTP, t.Timeouts.Body = endpointAnswer, endpointAnswer, endpointAnswer
+	}
 	if !isName(t.Host) {
 		t.Host = a.Addr().String()
 	}

@@ -92,6 +92,21 @@ func TestSNATOfALoadBalancer(t *testing.T) {
 	}
 }
 
+// TestOverIsNotOut: what failed some minutes ago, and no more, is told and does not run out.
+func TestOverIsNotOut(t *testing.T) {
+	lb := scope + "microsoft.network/loadbalancers/kubernetes"
+	c := cloud("loadbalancer/kubernetes/out")
+	c.World.Azure.Metrics = []model.Series{
+		series(lb, "UsedSnatPorts", "Average", map[string]string{"backendipaddress": "10.0.0.4", "protocoltype": "TCP"}, 100, 100, 7, 7, 7),
+		series(lb, "SnatConnectionCount", "Total", map[string]string{"backendipaddress": "10.0.0.4", "connectionstate": "Failed"}, 0, 971, 0, 0, 0),
+	}
+	for _, u := range Kind(c, "snat-lb") {
+		if u.Toward == "" && (u.State != Room || !strings.Contains(told(u), "971 connections failed") || !strings.Contains(told(u), "that is over")) {
+			t.Errorf("%+v", u)
+		}
+	}
+}
+
 func TestScalingOut(t *testing.T) {
 	for _, tc := range []struct {
 		machines int

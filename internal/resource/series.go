@@ -80,6 +80,37 @@ func sum(list []*model.Series) float64 {
 	return n
 }
 
+// lately adds up what was counted in the last two minutes of which the resource's
+// metrics tell: what failed before those is over. A missing point is no zero, so
+// that the end is that of all of them.
+func lately(c *model.Case, list []*model.Series) float64 {
+	n := 0.0
+	for _, s := range list {
+		end := time.Time{}
+		for i := range c.World.Azure.Metrics {
+			if m := &c.World.Azure.Metrics[i]; strings.EqualFold(m.Resource, s.Resource) && len(m.Points) > 0 && m.Points[len(m.Points)-1].At.After(end) {
+				end = m.Points[len(m.Points)-1].At
+			}
+		}
+		for _, p := range s.Points {
+			if p.At.After(end.Add(-2 * time.Minute)) {
+				n += p.Value
+			}
+		}
+	}
+	return n
+}
+
+// failures is what a metric's count of failures means, in words; now: it still fails.
+func failures(c *model.Case, metric, why string, list []*model.Series) (failed float64, words string, now bool) {
+	failed, now = sum(list), lately(c, list) > 0
+	words = fmt.Sprintf("%s: %.0f connections failed%s within the last %d minutes of data", metric, failed, why, recent)
+	if !now {
+		words += ", none in the last two: that is over"
+	}
+	return failed, words, now
+}
+
 // pace is that of the series that grows fastest, over its last quarter of an hour; 0 where none does.
 func pace(list []*model.Series) float64 {
 	best := 0.0

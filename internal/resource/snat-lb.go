@@ -108,12 +108,11 @@ func (b balancer) whole(node, protocol string) (Use, bool) {
 	used := b.find(node, "UsedSnatPorts", "Average", map[string]string{"ProtocolType": protocol})
 	u := b.use(node)
 	u.Name, u.Used, u.Pace = "source ports ("+upper(protocol)+") of "+node, last(used), pace(used)
-	failed := 0.0
 	if protocol == "tcp" {
-		failed = b.failed(node)
+		b.failed(node, &u)
 	}
 	if math.IsNaN(u.Used) {
-		if failed == 0 {
+		if len(u.Says) == 0 {
 			return u, false
 		}
 		u.Used = 0
@@ -123,7 +122,7 @@ func (b balancer) whole(node, protocol string) (Use, bool) {
 	}
 	h := held(b.c, []string{node}, func(h model.Holder) bool { return outward(h) && h.UDP == (protocol == "udp") })
 	u.Who = h.who
-	b.finish(&u, h, failed)
+	b.finish(&u, h)
 	return u, u.Used > 0 || u.State == Out || protocol == "tcp"
 }
 
@@ -133,7 +132,7 @@ func (b balancer) towards(node string, f flow) (Use, bool) {
 	u := b.use(node)
 	u.Name, u.Toward, u.Source = "source ports of "+node, f.String(), "node"
 	u.Who, u.Used = h.who, math.Min(float64(h.count-h.asking), u.Limit)
-	b.finish(&u, h, 0)
+	b.finish(&u, h)
 	return u, h.read && h.count > 0
 }
 
@@ -142,11 +141,7 @@ func (b balancer) use(string) Use {
 }
 
 // finish says how it stands, and what scaling out would do.
-func (b balancer) finish(u *Use, h holding, failed float64) {
-	if failed > 0 {
-		u.State = Out
-		u.Says = append(u.Says, fmt.Sprintf("SnatConnectionCount: %.0f connections failed for want of a port within the last %d minutes of data", failed, recent))
-	}
+func (b balancer) finish(u *Use, h holding) {
 	if h.over > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("%d of %s are over, and keep their port for a while", h.over, plural(h.count, "connection", "connections")))
 	}
@@ -172,9 +167,15 @@ func (b balancer) find(node, metric, aggregate string, dimensions map[string]str
 	return out
 }
 
-// failed are the node's connections that got no port in the recent minutes.
-func (b balancer) failed(node string) float64 {
-	return sum(b.find(node, "SnatConnectionCount", "Total", map[string]string{"ConnectionState": "Failed"}))
+// failed tells of the node's connections that got no port in the recent minutes.
+func (b balancer) failed(node string, u *Use) {
+	list := b.find(node, "SnatConnectionCount", "Total", map[string]string{"ConnectionState": "Failed"})
+	if n, words, now := failures(b.c, "SnatConnectionCount", " for want of a port", list); n > 0 {
+		u.Says = append(u.Says, words)
+		if now {
+			u.State = Out
+		}
+	}
 }
 
 // brackets are the sizes of a pool up to which each machine gets so many ports,

@@ -53,7 +53,7 @@ func snatNATGateway(c *model.Case) []Use {
 // come near, but counts what failed.
 func natWhole(c *model.Case, id string, g *model.NATGateway) (Use, bool) {
 	total := find(c, want{id, "TotalConnectionCount", "Total", nil})
-	failed := sum(find(c, want{id, "SNATConnectionCount", "Total", map[string]string{"ConnectionState": "Failed"}}))
+	failed, words, now := failures(c, "SNATConnectionCount", "", find(c, want{id, "SNATConnectionCount", "Total", map[string]string{"ConnectionState": "Failed"}}))
 	dropped := sum(find(c, want{id, "PacketDropCount", "Total", nil}))
 	available := last(find(c, want{id, "DatapathAvailability", "Average", nil}))
 	u := Use{Kind: "snat-natgw", Name: "connections", Of: model.NewRef("natgateway", g.Name), Unit: "connections", Used: last(total), Pace: pace(total), Source: "metric", Remedy: natRemedy(g)}
@@ -64,9 +64,11 @@ func natWhole(c *model.Case, id string, g *model.NATGateway) (Use, bool) {
 		u.Used = 0
 	}
 	u.Who = held(c, nodesOf(c), outward).who
-	if failed > 0 {
+	if now {
 		u.State = Out
-		u.Says = append(u.Says, fmt.Sprintf("SNATConnectionCount: %.0f connections failed within the last %d minutes of data", failed, recent))
+	}
+	if failed > 0 {
+		u.Says = append(u.Says, words)
 	}
 	if dropped > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("PacketDropCount: %.0f packets were dropped in them", dropped))

@@ -248,9 +248,6 @@ func (t *tracer) answerRules(s *model.Step, dev string) {
 		return
 	}
 	t.judge(s, f, f.rules.Answer(packetOf(t.orig), o.Packet, dev, f.machine(t.org.node)))
-	if s.Filter != nil {
-		s.Reason = "answers: " + s.Reason
-	}
 }
 
 // reversePath is rp_filter: strict, a packet is dropped unless the node would

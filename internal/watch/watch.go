@@ -257,19 +257,38 @@ func SlowLookups(tries []model.Try, limit time.Duration) map[model.Vantage]Rate 
 	})
 }
 
+// SlowAnswers is how often each endpoint, asked by itself, takes long to answer.
+func SlowAnswers(tries []model.Try) map[netip.AddrPort]Rate {
+	out := map[netip.AddrPort]Rate{}
+	for a, list := range byEndpoint(tries) {
+		slow := 0
+		for i := range list {
+			if p := slowPhaseOf(list[i].Phases); p != nil && p.Name == "http" {
+				slow++
+			}
+		}
+		out[a] = wilson(slow, len(list), 0.95)
+	}
+	return out
+}
+
 // AtEndpoints is how often tries of each endpoint by itself fail.
 func AtEndpoints(tries []model.Try) map[netip.AddrPort]Rate {
+	out := map[netip.AddrPort]Rate{}
+	for a, list := range byEndpoint(tries) {
+		out[a] = rateOf(list)
+	}
+	return out
+}
+
+func byEndpoint(tries []model.Try) map[netip.AddrPort][]model.Try {
 	by := map[netip.AddrPort][]model.Try{}
 	for i := range tries {
 		if t := &tries[i]; t.Purpose == "control:endpoint" && t.Idle == 0 && t.Result != model.ProbeFailed && t.Lag <= Lateness {
 			by[t.Address] = append(by[t.Address], *t)
 		}
 	}
-	out := map[netip.AddrPort]Rate{}
-	for a, list := range by {
-		out[a] = rateOf(list)
-	}
-	return out
+	return by
 }
 
 func rateOf(tries []model.Try) Rate {

@@ -183,6 +183,11 @@ func TestWhere(t *testing.T) {
 			t.Errorf("a resolver is blamed for what came after it: %+v", l)
 		}
 	}
+	// Another pod of the node fails more often by chance: the question's own place is no less one.
+	s = Summarise(slices.Concat(of("F"+o+o+"F"), from(x+x, model.VantagePeer, "n1"), from(o+o, model.VantageOtherNode, "n2")), nil, model.VantagePod, nil)
+	if w := s.Where; w.Kind == "from" {
+		t.Errorf("a pod beside the one that fails is told as where it lives: %+v", w)
+	}
 	// Everywhere, and too little to tell.
 	s = Summarise(slices.Concat(of(x), from(x, model.VantagePeer, "n1"), from(x, model.VantageOtherNode, "n2")), nil, model.VantagePod, nil)
 	if w := s.Where; w.Kind != "everywhere" {

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"math"
+	"slices"
 
 	"github.com/podpath/podpath/internal/model"
 )
@@ -25,7 +26,7 @@ func where(tries []model.Try, origin model.Vantage) Where {
 	looked := 0
 	for i := range all {
 		rest := others(all, i)
-		if len(rest) == 0 {
+		if len(rest) == 0 || besideIt(&all[i], all, origin) {
 			continue
 		}
 		looked++
@@ -42,6 +43,14 @@ func where(tries []model.Try, origin model.Vantage) Where {
 		return best
 	}
 	return everywhere(all, origin)
+}
+
+// besideIt says of another place that it is not where the failures live: the
+// question's own place has them as well, and is compared by itself.
+func besideIt(g *group, all []group, origin model.Vantage) bool {
+	return g.kind == "from" && g.name != string(origin) && slices.ContainsFunc(all, func(own group) bool {
+		return own.kind == "from" && own.name == string(origin) && count(outcomes(own.tries)) > 0
+	})
 }
 
 // others are the tries that a group is compared with. An endpoint is compared

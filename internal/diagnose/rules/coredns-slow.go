@@ -23,7 +23,7 @@ of the search list). Lookups of every pod of the cluster are slow or time out, n
 podpath watches lookups from several places; where all of them wait, what they have in common is CoreDNS.
 
 Look-alikes: where only the pods of one node wait, that node loses queries. Where only names outside the cluster are slow, its upstream is. One CoreDNS
-pod that never answers is told by itself.
+pod that never answers is told by itself. A rule of a node that drops a share of the queries loses those of other nodes as well, to the CoreDNS pod that it keeps.
 
 Mend it: raise or remove the CPU limit of CoreDNS, give it more replicas or a node pool of its own, and cache on the nodes (AKS LocalDNS).
 
@@ -31,7 +31,7 @@ Source: https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/connecti
 `,
 	Hop:    model.HopDNS,
 	Covers: []string{"dns-coredns-cpu-starved"},
-	Under:  []string{"coredns-down", "coredns-pod-silent", "corefile-loop", "policy-denies", "nsg-denies"},
+	Under:  []string{"coredns-down", "coredns-pod-silent", "corefile-loop", "policy-denies", "nsg-denies", "node-firewall-drops"},
 	Needs:  []string{"probe", "probe:other-node"},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "dns" && (o.Result == model.TimedOut || o.Result == model.ServFail)

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -33,6 +34,8 @@ Mend the pod (starting it anew often does); then let the readiness probe ask wha
 		tried := endpointsTried(p)
 		for _, e := range tried {
 			switch {
+			case givenUpEarly(p, e.seen):
+				good++
 			case e.pod != nil && notServing(e.seen):
 				bad = append(bad, e)
 			case !diagnose.Fails(e.seen):
@@ -57,6 +60,22 @@ func notServing(o *model.Observation) bool {
 		return diagnose.CutOff(o)
 	}
 	return false
+}
+
+// givenUpEarly says that an endpoint got less time for its answer than good answers
+// of the Service took: it may be as slow as they, and serve.
+func givenUpEarly(p *diagnose.Pass, o *model.Observation) bool {
+	waited := o.PhaseOf("http")
+	if waited == nil || o.Failed != "http" || o.Result != model.TimedOut {
+		return false
+	}
+	late := func(phases []model.Phase) bool {
+		return slices.ContainsFunc(phases, func(ph model.Phase) bool {
+			return ph.Name == "http" && ph.Result == model.OK && ph.Duration >= waited.Duration
+		})
+	}
+	return slices.ContainsFunc(p.Asked(p.Origin()), func(q *model.Observation) bool { return late(q.Phases) }) ||
+		slices.ContainsFunc(p.Case.Tries, func(t model.Try) bool { return t.Vantage == p.Origin() && t.Idle == 0 && late(t.Phases) })
 }
 
 func reportNotServing(p *diagnose.Pass, e endpoint, all int, others string) {

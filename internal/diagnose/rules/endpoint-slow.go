@@ -77,6 +77,17 @@ func sometimesSlow(p *diagnose.Pass, s *watch.Slowness) {
 		Evidence:   []diagnose.Evidence{slowEvidence(s)},
 		Fix:        []diagnose.Command{{Text: "Ask the service's owner; raise the client's time-out above what it takes", Verify: again(p)}},
 	}
+	if e, of := slowEndpoint(p); e != nil {
+		f.Subject, f.Confidence, f.Sometimes = e.pod.Ref(), diagnose.Proven, true
+		f.Title = fmt.Sprintf("Pod %s/%s takes %s to answer, one of %d endpoints of %s", e.pod.Namespace, e.pod.Name, s.Took.Round(100*time.Millisecond), of, p.Host())
+		f.Evidence = append(f.Evidence, probe(fmt.Sprintf("endpoint %s, asked by itself, is slow in its answers; the other endpoints are quick", e.seen.Address), e.pod.Ref()))
+		f.Fix = []diagnose.Command{
+			{Text: "See what ails the pod", Line: diagnose.Kubectl("-n", e.pod.Namespace, "logs", e.pod.Name, "--tail=50")},
+			{Text: "Set it up anew: its controller makes another one", Line: diagnose.Kubectl("-n", e.pod.Namespace, "delete", "pod", e.pod.Name), Verify: again(p)},
+		}
+		p.Report(f)
+		return
+	}
 	switch {
 	case slowElsewhere(p, "http"):
 		f.Confidence = diagnose.Proven
@@ -85,6 +96,24 @@ func sometimesSlow(p *diagnose.Pass, s *watch.Slowness) {
 		f.Confidence = diagnose.Possible // it may be quick elsewhere
 	}
 	p.Report(f)
+}
+
+// slowEndpoint is the only one of several endpoints whose answers are slow, by the
+// tries of each by itself; nil: there is no such one.
+func slowEndpoint(p *diagnose.Pass) (slow *endpoint, of int) {
+	tried, rates := endpointsTried(p), watch.SlowAnswers(p.Case.Tries)
+	for i := range tried {
+		switch r := rates[tried[i].seen.Address]; {
+		case r.Of >= 8 && r.Share() >= 0.9 && slow == nil && tried[i].pod != nil:
+			slow = &tried[i]
+		case r.Of < 8 || r.Share() > 0.1:
+			return nil, len(tried)
+		}
+	}
+	if len(tried) < 2 {
+		slow = nil
+	}
+	return slow, len(tried)
 }
 
 // slowAnswer says that the time went into the answer and into nothing before it.

@@ -40,6 +40,25 @@ func endpointsTried(p *diagnose.Pass) []endpoint {
 	return out
 }
 
+// oddEndpoint is the only one of several endpoints that fails, and fails in this
+// way, with how many there are; nil: there is no such one.
+func oddEndpoint(p *diagnose.Pass, in func(*model.Observation) bool) (odd *endpoint, of int) {
+	tried := endpointsTried(p)
+	for i := range tried {
+		switch e := &tried[i]; {
+		case !diagnose.Fails(e.seen):
+		case odd != nil || e.pod == nil || !in(e.seen):
+			return nil, len(tried)
+		default:
+			odd = e
+		}
+	}
+	if len(tried) < 2 {
+		odd = nil
+	}
+	return odd, len(tried)
+}
+
 // seldom is the share of failures below which an endpoint is not called bad: a
 // packet may get lost anywhere.
 const seldom = 0.2

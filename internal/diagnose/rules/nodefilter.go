@@ -39,7 +39,7 @@ func filterFinding(p *diagnose.Pass, s *model.Step, does string) diagnose.Findin
 	name, rule := s.At.Name(), s.Filter
 	f := diagnose.Finding{
 		Subject: s.At,
-		Title:   fmt.Sprintf("The packet filter of node %s %s it: %s", name, does, filterText(rule)),
+		Title:   fmt.Sprintf("The packet filter of node %s %s %s: %s", name, does, shareOf(rule), filterText(rule)),
 		Summary: fmt.Sprintf("A rule of the node's own packet filter (%s, table %s %s, chain %s) %s packets of this connection. It is no rule of Kubernetes or of the network plugin unless one of them wrote it: a host firewall (ufw, firewalld, docker) or a hardening script is the usual author.", rule.Tool, rule.Family, rule.Table, rule.Chain, does),
 		Fix: []diagnose.Command{
 			{Text: "Look at the rule and at what it counts", Line: onNode(name, listRule(rule))},
@@ -50,6 +50,14 @@ func filterFinding(p *diagnose.Pass, s *model.Step, does string) diagnose.Findin
 		f.Confidence = diagnose.Possible
 	}
 	return f
+}
+
+// shareOf is how much of the connection's packets a rule hits.
+func shareOf(r *model.FilterRule) string {
+	if r.Share > 0 && r.Share < 1 && !counted.MatchString(r.Text) {
+		return fmt.Sprintf("%.0f %% of its packets", 100*r.Share)
+	}
+	return "it"
 }
 
 func filterText(r *model.FilterRule) string {

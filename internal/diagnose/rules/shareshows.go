@@ -23,7 +23,11 @@ func shareShows(p *diagnose.Pass, w diagnose.Way, s *model.Step) (shown string, 
 	lost, all := lostIn(p, phase)
 	switch {
 	case lost >= 2 && all-lost >= 2:
-		return fmt.Sprintf("%d of %d tries lost a packet in their %s phase (it was sent again, or nothing came), the others did not: that is how a rule shows which drops %.0f %%", lost, all, phase, 100*s.Filter.Share), false
+		how := fmt.Sprintf("drops %.0f %%", 100*s.Filter.Share)
+		if counted.MatchString(s.Filter.Text) {
+			how = "drops what comes while it is full"
+		}
+		return fmt.Sprintf("%d of %d tries lost a packet in their %s phase (it was sent again, or nothing came), the others did not: that is how a rule shows which %s", lost, all, phase, how), false
 	case all >= 8 && lost == all && s.Filter.Share <= 0.5:
 		return "", true
 	}

@@ -67,6 +67,9 @@ func reportCert(p *diagnose.Pass, f diagnose.Finding) {
 		f.Evidence = append(f.Evidence, probe("from this machine: "+certText(here)))
 		f.Fix = append([]diagnose.Command{{Text: "Trust the inspecting authority in the pod (mount its certificate, set SSL_CERT_FILE or NODE_EXTRA_CA_CERTS), or exempt this host from inspection"}}, f.Fix...)
 	}
+	if _, yes := intercepted(p); !yes {
+		oneShows(p, &f)
+	}
 	switch {
 	case p.Same(model.VantageHere):
 		f.Evidence = append(f.Evidence, probe("this machine, outside the cluster, sees the same"))
@@ -83,6 +86,22 @@ func reportCert(p *diagnose.Pass, f diagnose.Finding) {
 		}
 	}
 	p.Report(f)
+}
+
+// oneShows says which of several endpoints it is that shows the certificate at fault.
+func oneShows(p *diagnose.Pass, f *diagnose.Finding) {
+	seen := p.Seen()
+	odd, of := oddEndpoint(p, func(o *model.Observation) bool { return o.Failed == "tls" && o.Result == seen.Result })
+	if odd == nil {
+		return
+	}
+	f.Subject, f.Sometimes = odd.pod.Ref(), true
+	f.Title += fmt.Sprintf(", at pod %s/%s: one of %d endpoints shows such a one", odd.pod.Namespace, odd.pod.Name, of)
+	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s to endpoint %s alone: %s%s; the other endpoints show a good one", diagnose.PlaceOf(odd.seen), odd.seen.Address, diagnose.OutcomeOf(odd.seen), odd.often()), odd.pod.Ref()))
+	f.Fix = append([]diagnose.Command{{
+		Text: "Look at what the pod mounts; where that is the same as the others', set the pod up anew: it reads it when it starts",
+		Line: diagnose.Kubectl("-n", odd.pod.Namespace, "delete", "pod", odd.pod.Name), Verify: again(p),
+	}}, f.Fix...)
 }
 
 func showCert(p *diagnose.Pass) diagnose.Command {
