@@ -268,8 +268,13 @@ func (p *Pass) result(catalogue []Rule) Result {
 	}
 	slices.SortStableFunc(res.Causes, byRank)
 	slices.SortStableFunc(res.Also, byRank)
-	if (res.Works == "unknown" || res.Works == "true") && len(res.Causes) > 0 && res.Causes[0].Confidence >= Likely {
-		res.Works = "false"
+	if len(res.Causes) > 0 && res.Causes[0].Confidence >= Likely {
+		switch {
+		case res.Works == "unknown", res.Works == "true":
+			res.Works = "false"
+		case res.Works == "slow" && ruleOf(catalogue, res.Causes[0].Rule).EvenIfItWorks:
+			res.Works = "false" // what fails is not what was seen to be slow
+		}
 	}
 	if res.Works == "true" && len(res.Causes) == 0 && forgotten(res.Watched) && p.hidesSomething() {
 		res.Works = "unknown"

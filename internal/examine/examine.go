@@ -226,6 +226,9 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	req.FarNodes = farNodes(c)
 	req.Container = c.Question.Container
 	req.Sockets = c.Question.Via == "app"
+	if c.Question.Protocol == "udp" && len(req.Backends) > 0 {
+		req.Escalate = false // a new socket that works says nothing of those that the node's connection table remembers
+	}
 	if !o.Once {
 		spec := quick
 		req.More = &spec

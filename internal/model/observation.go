@@ -53,6 +53,7 @@ type Phase struct {
 	Result   Reason        `json:"result"`
 	Duration time.Duration `json:"duration"`         // nanoseconds
 	Detail   string        `json:"detail,omitempty"` // the error's own words, cleaned
+	Lost     int           `json:"lost,omitempty"`   // packets of it that the sender's kernel sent again, or saw come out of order
 }
 
 // DNSQuery is one query that was really sent.

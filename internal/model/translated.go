@@ -14,6 +14,9 @@ type TranslatedFlows struct {
 	Count int            `json:"count"`           // entries
 	Alive int            `json:"alive,omitempty"` // of them, those that carried a packet within the last ten seconds
 	Froms []netip.Addr   `json:"froms,omitempty"` // clients of those that are alive
+
+	Sockets []netip.AddrPort `json:"sockets,omitempty"` // one socket of each of these clients
+	Silent  int              `json:"silent,omitempty"`  // of the alive, those to which no packet ever came back
 }
 
 // VirtualServer is one that kube-proxy wrote for the kernel's IPVS.
@@ -36,6 +39,16 @@ func (v VirtualServer) String() string {
 type RealServer struct {
 	Addr   netip.AddrPort `json:"addr"`
 	Weight int            `json:"weight"`
+}
+
+// SocketOf is a socket of one of these clients; not valid: it was not told.
+func (f *TranslatedFlows) SocketOf(clients []netip.Addr) netip.AddrPort {
+	for _, s := range f.Sockets {
+		if slices.Contains(clients, s.Addr()) {
+			return s
+		}
+	}
+	return netip.AddrPort{}
 }
 
 // Lost are the kinds of UDP entries of a node that somebody keeps alive, that ask

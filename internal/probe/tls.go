@@ -22,7 +22,7 @@ func (a *attempt) handshake(ctx context.Context, conn *wire) (*tls.Conn, bool) {
 	t := &a.target
 	conn.restart()
 	conn.SetDeadline(time.Now().Add(t.Timeouts.TLS))
-	c := tls.Client(conn, a.tlsConfig())
+	c, before := tls.Client(conn, a.tlsConfig()), lost(conn.Conn)
 	ok := a.phase("tls", func() (model.Reason, string) {
 		if err := c.HandshakeContext(ctx); err != nil {
 			reason, detail := handshakeReason(err, conn)
@@ -31,6 +31,7 @@ func (a *attempt) handshake(ctx context.Context, conn *wire) (*tls.Conn, bool) {
 		}
 		return a.judge(c.ConnectionState().PeerCertificates)
 	})
+	a.obs.Phases[len(a.obs.Phases)-1].Lost = lost(conn.Conn) - before
 	conn.SetDeadline(time.Time{})
 	return c, ok && a.trust.pool != nil
 }

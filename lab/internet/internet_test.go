@@ -269,6 +269,16 @@ func TestServeShare(t *testing.T) {
 	}
 }
 
+// A slow handshake is slow after the connection stands, and before the answer.
+func TestServeSlowHandshake(t *testing.T) {
+	w := newWorld(t)
+	w.serve("api.payments.example", map[string]any{"handshake": "30ms"})
+	start := time.Now()
+	if _, _, err := w.get("https://api.payments.example/"); err != nil || time.Since(start) < 30*time.Millisecond {
+		t.Errorf("after %s: %v", time.Since(start), err)
+	}
+}
+
 func TestServeLayers(t *testing.T) {
 	w := newWorld(t)
 	first := w.serve("api.payments.example", map[string]any{"status": 503})

@@ -13,17 +13,18 @@ import (
 
 // Spec is what Serve can be told. Every word may stand alone or with others.
 type Spec struct {
-	Status int               `json:"status,omitempty"` // answer this HTTP status
-	Path   string            `json:"path,omitempty"`   // … on paths that begin so only
-	Share  *float64          `json:"share,omitempty"`  // of requests, connections or queries that are hit; default all
-	TLS    string            `json:"tls,omitempty"`    // good, expired, notyet, selfsigned, wrongname, incomplete
-	Delay  duration          `json:"delay,omitempty"`  // before the answer
-	Refuse bool              `json:"refuse,omitempty"` // RST to the SYN
-	Silent bool              `json:"silent,omitempty"` // drop everything
-	Reset  bool              `json:"reset,omitempty"`  // RST once the first bytes arrive
-	Allow  texts             `json:"allow,omitempty"`  // addresses and CIDRs that may come; others are denied
-	Deny   string            `json:"deny,omitempty"`   // how: drop (default), refuse, reset, or an HTTP status
-	Rate   int               `json:"rate,omitempty"`   // requests a second from one source; more are answered 429
+	Status int               `json:"status,omitempty"`    // answer this HTTP status
+	Path   string            `json:"path,omitempty"`      // … on paths that begin so only
+	Share  *float64          `json:"share,omitempty"`     // of requests, connections or queries that are hit; default all
+	TLS    string            `json:"tls,omitempty"`       // good, expired, notyet, selfsigned, wrongname, incomplete
+	Delay  duration          `json:"delay,omitempty"`     // before the answer
+	Shake  duration          `json:"handshake,omitempty"` // before its part of the TLS handshake
+	Refuse bool              `json:"refuse,omitempty"`    // RST to the SYN
+	Silent bool              `json:"silent,omitempty"`    // drop everything
+	Reset  bool              `json:"reset,omitempty"`     // RST once the first bytes arrive
+	Allow  texts             `json:"allow,omitempty"`     // addresses and CIDRs that may come; others are denied
+	Deny   string            `json:"deny,omitempty"`      // how: drop (default), refuse, reset, or an HTTP status
+	Rate   int               `json:"rate,omitempty"`      // requests a second from one source; more are answered 429
 	Skew   duration          `json:"dateSkew,omitempty"`
 	Body   *body             `json:"body,omitempty"`   // a number of bytes, or the text
 	Header map[string]string `json:"header,omitempty"` // added to the answer
@@ -57,7 +58,7 @@ type dnsSpec struct {
 
 // Keys are the words of a Spec.
 var Keys = []string{
-	"status", "path", "share", "tls", "delay", "refuse", "silent", "drop", "reset", "allow", "allowStatus", "deny", "rate", "dateSkew",
+	"status", "path", "share", "tls", "delay", "handshake", "refuse", "silent", "drop", "reset", "allow", "allowStatus", "deny", "rate", "dateSkew",
 	"body", "header", "headers", "names", "port", "ports", "proxy", "user", "password", "rcode", "records",
 }
 

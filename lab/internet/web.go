@@ -30,9 +30,12 @@ func (h *host) secure(c net.Conn) net.Conn {
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			s := h.spec.Load()
-			mode := s.TLS
-			if mode == "" || !s.hit() {
+			mode, hit := s.TLS, s.hit()
+			if mode == "" || !hit {
 				mode = "good"
+			}
+			if hit {
+				time.Sleep(time.Duration(s.Shake)) // the client hangs up when it has enough
 			}
 			return h.certificate(mode, s.Names)
 		},

@@ -183,9 +183,13 @@ func (c *counting) add(m []byte) {
 		return
 	}
 	kind.Alive++
+	if e.status&ctSeenReply == 0 {
+		kind.Silent++
+	}
 	if c.froms < maxAllFroms && len(kind.Froms) < maxFroms && !slices.Contains(kind.Froms, e.from) {
 		c.froms++
 		kind.Froms = append(kind.Froms, e.from)
+		kind.Sockets = append(kind.Sockets, netip.AddrPortFrom(e.from, e.port))
 	}
 }
 
@@ -193,6 +197,7 @@ func (c *counting) list() []model.TranslatedFlows {
 	out := []model.TranslatedFlows{}
 	for _, k := range c.seen {
 		slices.SortFunc(k.Froms, netip.Addr.Compare)
+		slices.SortFunc(k.Sockets, netip.AddrPort.Compare)
 		out = append(out, *k)
 	}
 	slices.SortFunc(out, func(a, b model.TranslatedFlows) int {
@@ -206,6 +211,7 @@ func (c *counting) list() []model.TranslatedFlows {
 type entry struct {
 	protocol     uint8
 	from         netip.Addr
+	port         uint16 // of from
 	asked, leads netip.AddrPort
 	status       uint32
 	left         time.Duration // until it is forgotten; 0: not said
@@ -223,7 +229,7 @@ func parseEntry(m []byte) (entry, bool) {
 		switch {
 		case kind == nl.CTA_TUPLE_ORIG:
 			t := parseTuple(data)
-			e.protocol, e.from, e.asked = t.protocol, t.src.Addr(), t.dst
+			e.protocol, e.from, e.port, e.asked = t.protocol, t.src.Addr(), t.src.Port(), t.dst
 		case kind == nl.CTA_TUPLE_REPLY:
 			e.leads = parseTuple(data).src
 		case kind == nl.CTA_PROTOINFO:

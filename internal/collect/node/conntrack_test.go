@@ -64,7 +64,8 @@ func TestTranslated(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	one := got[0]
-	if one.To.String() != vip || one.Leads.String() != dead || one.Count != 3 || one.Alive != 2 || len(one.Froms) != 1 || one.Froms[0].String() != "10.244.0.5" {
+	if one.To.String() != vip || one.Leads.String() != dead || one.Count != 3 || one.Alive != 2 || len(one.Froms) != 1 || one.Froms[0].String() != "10.244.0.5" || one.Silent != 2 ||
+		one.SocketOf(one.Froms).String() != "10.244.0.5:4000" || one.SocketOf(nil).IsValid() {
 		t.Errorf("%+v", one)
 	}
 	if six := got[1]; six.To.String() != "[fd00::a]:53" || six.Count != 1 || six.Alive != 0 {

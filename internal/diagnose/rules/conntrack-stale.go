@@ -17,11 +17,12 @@ The node's kernel keeps for each UDP socket where it was sent first, and each fu
 kube-proxy has to delete the entry; where it missed that, a program that goes on using its socket (a DNS forwarder, statsd, SIP) talks
 to an address that nobody has: silence, or "connection refused". A new socket works, and so does podpath's probe.
 
-podpath reads the node's connection table (podpath why --via app, or wherever the node is entered) and compares where UDP entries to
-the Service lead with its EndpointSlices. An entry counts while packets still renew it.
+podpath reads the connection table of the pod's node whenever UDP to a Service is asked about, and compares where entries to the Service lead
+with its EndpointSlices. An entry counts while packets still renew it. What the application meets decides: its socket is not answered,
+though a new one is, so that this is told as a failure that comes and goes.
 
-Look-alikes: an endpoint that is dead and still listed fails for new sockets too. Rules that lead to a dead endpoint (kube-proxy-stale) do so
-as well. An entry that nobody renews is forgotten within two minutes and harms nobody.
+Look-alikes: an endpoint that is dead and still listed fails for new sockets too. Rules that lead to a dead endpoint (kube-proxy-stale), and
+a Service without endpoints, do so as well. An entry that nobody renews is forgotten within two minutes and harms nobody.
 
 Mend it by deleting the entries, or by restarting the client; then see why kube-proxy missed them (its version, its log).
 
@@ -29,6 +30,8 @@ Sources: https://github.com/kubernetes/kubernetes/issues/125467, net/netfilter/n
 `,
 	Hop:           model.HopKubeProxy,
 	Covers:        []string{"kp-udp-stale-conntrack"},
+	Needs:         []string{"probe"},
+	Under:         []string{"kube-proxy-stale", "kube-proxy-missing", "service-no-endpoints"}, // which new sockets meet too
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
 		for _, w := range p.Ways() {
@@ -45,7 +48,7 @@ Sources: https://github.com/kubernetes/kubernetes/issues/125467, net/netfilter/n
 			}
 			for _, lost := range p.Case.World.Kube.Lost(facts, svc) {
 				if lost.To.Port() == w.Path.Flow.DstPort && slices.ContainsFunc(p.Pod().IPs, func(a netip.Addr) bool { return slices.Contains(lost.Froms, a) }) {
-					reportLost(p, w, svc, lost)
+					reportLost(p, w, svc, &lost)
 				}
 			}
 		}
@@ -88,24 +91,43 @@ func serviceOf(p *diagnose.Pass, path *model.Path) *model.Service {
 	return nil
 }
 
-func reportLost(p *diagnose.Pass, w diagnose.Way, svc *model.Service, lost model.TranslatedFlows) {
+func reportLost(p *diagnose.Pass, w diagnose.Way, svc *model.Service, lost *model.TranslatedFlows) {
 	ref, at := model.NewRef("service", svc.Namespace, svc.Name), model.NewRef("node", p.Node())
-	p.ReportOn(w, diagnose.Finding{
-		Subject: at, Confidence: diagnose.Possible, // what was asked works, with a new socket
-		Title:   fmt.Sprintf("A UDP socket of %s is still sent to %s, which is no endpoint of %s", p.Pod().Ref(), lost.Leads, ref),
-		Summary: "The node's kernel remembers where the socket was sent first, and each packet renews that. A new socket is sent to an endpoint that there is.",
-		Evidence: []diagnose.Evidence{
-			node(fmt.Sprintf("node %s: UDP to %s still leads to %s, which is no endpoint, in %d of its connection table's entries; %d of them carried a packet within the last 10 seconds", p.Node(), lost.To, lost.Leads, lost.Count, lost.Alive), at, ref),
-		},
+	f := diagnose.Finding{
+		Subject: at, Confidence: diagnose.Possible, Sometimes: true,
+		Title:    fmt.Sprintf("A UDP socket of %s is still sent to %s, which is no endpoint of %s", p.Pod().Ref(), lost.Leads, ref),
+		Summary:  "The node's kernel remembers where the socket was sent first, and each packet renews that. A new socket is sent to an endpoint that there is.",
+		Evidence: lostEvidence(p, lost, ref, at),
 		Fix: []diagnose.Command{
-			{Text: "Delete the entries: the next packet goes to an endpoint", Line: deleteEntries(p.Node(), lost), Verify: again(p) + " --via app"},
+			{Text: "Delete the entries: the next packet goes to an endpoint", Line: deleteEntries(p.Node(), lost), Verify: again(p)},
 			{Text: "Or restart the client; then see in kube-proxy's log why it left them", Line: diagnose.Kubectl("logs", "-n", "kube-system", "-l", "component=kube-proxy", "--prefix", "--tail=50")},
 		},
-	})
+	}
+	if w.Kind == "question" { // a lookup, which asks by a socket of its own each time, is answered
+		f.Confidence = diagnose.Likely
+	}
+	p.ReportOn(w, f)
+}
+
+func lostEvidence(p *diagnose.Pass, lost *model.TranslatedFlows, refs ...model.Ref) []diagnose.Evidence {
+	name := "UDP"
+	if s := lost.SocketOf(p.Pod().IPs); s.IsValid() {
+		name = fmt.Sprintf("UDP from %s (local port %d of %s)", s, s.Port(), p.Pod().Ref())
+	}
+	out := []diagnose.Evidence{
+		node(fmt.Sprintf("node %s: %s to %s still leads to %s, which is no endpoint, in %d of its connection table's entries; %d of them carried a packet within the last 10 seconds", p.Node(), name, lost.To, lost.Leads, lost.Count, lost.Alive), refs...),
+	}
+	if lost.Silent > 0 {
+		out = append(out, node(fmt.Sprintf("to %d of these no packet ever came back (UNREPLIED)", lost.Silent), refs...))
+	}
+	if seen := p.Seen(); seen != nil && seen.Result == model.OK {
+		out = append(out, probe("a new socket, podpath's own, is answered"))
+	}
+	return out
 }
 
 // deleteEntries is the command that makes the kernel forget one kind of entries.
-func deleteEntries(name string, lost model.TranslatedFlows) string {
+func deleteEntries(name string, lost *model.TranslatedFlows) string {
 	family := "ipv4"
 	if lost.To.Addr().Is6() {
 		family = "ipv6"

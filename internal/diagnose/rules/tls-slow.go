@@ -2,10 +2,12 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 var tlsSlow = diagnose.Rule{
@@ -13,10 +15,10 @@ var tlsSlow = diagnose.Rule{
 	Doc: `The far side takes long for the TLS handshake
 
 The connection stands at once, and then the handshake takes seconds, or never ends within the client's limit ("net/http: TLS handshake
-timeout"). No packet is lost, or the connection itself would have taken whole seconds. The far side has too little CPU for its handshakes, waits
-for a key store or a revocation list, or is flooded with them.
+timeout"). No packet is lost: the connection itself would have taken whole seconds, and the kernel would have sent something again in the
+handshake, which it tells. The far side has too little CPU for its handshakes, waits for a key store or a revocation list, or is flooded with them.
 
-Look-alikes: a container that is stopped by its CPU limit is named where the far side is a pod whose kubelet tells. A path that loses large
+Look-alikes: where packets of the handshake are sent again, the path loses them. A container that is stopped by its CPU limit is named where the far side is a pod whose kubelet tells. A path that loses large
 packets stalls at the certificate every time. A firewall that terminates TLS is slow towards every name. A slow answer comes after the handshake.
 
 Mend it at the far side: more CPU or replicas, sessions that are resumed, connections that are kept.
@@ -31,22 +33,76 @@ Mend it at the far side: more CPU or replicas, sessions that are resumed, connec
 		if s == nil || s.Phase != "tls" {
 			return
 		}
+		shakes := handshakes(p)
+		if shakes.lossy*2 > shakes.slow {
+			return // it is the path
+		}
 		f := diagnose.Finding{
 			Subject:    farSide(p),
 			Confidence: diagnose.Likely,
 			Title:      fmt.Sprintf("%s takes %s for the TLS handshake", p.Host(), s.Took.Round(100*time.Millisecond)),
 			Summary:    "Connections stand at once; the time passes in the handshake, in which the far side computes.",
-			Evidence:   []diagnose.Evidence{slowEvidence(s)},
+			Evidence:   append([]diagnose.Evidence{slowEvidence(s)}, shakes.evidence(seen)...),
 			Fix:        []diagnose.Command{{Text: "Ask the service's owner for its CPU and its rate of handshakes; keep connections and use them again", Verify: again(p)}},
 		}
-		if tcp := seen.PhaseOf("tcp"); tcp != nil {
-			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("the connection itself stood after %s: no packet was lost", tcp.Duration.Round(100*time.Microsecond))))
+		if s.Class == watch.Intermittent {
+			f.Title, f.Sometimes = fmt.Sprintf("%s takes %s for some of its TLS handshakes", p.Host(), s.Took.Round(100*time.Millisecond)), true
 		}
-		if !slowElsewhere(p, "tls") && p.External() {
+		if slowElsewhere(p, "tls") {
+			f.Evidence = append(f.Evidence, probe("other places, too, wait for it"))
+		} else if p.External() {
 			f.Confidence = diagnose.Possible
 		}
 		p.Report(f)
 	},
+}
+
+// shaken is what the question's tries tell of their connections and handshakes.
+type shaken struct {
+	stood       []time.Duration // how long connections took
+	slow, lossy int             // handshakes that took long; of them, those in which packets got lost
+}
+
+func handshakes(p *diagnose.Pass) shaken {
+	var s shaken
+	phases := [][]model.Phase{}
+	if seen := p.Seen(); seen != nil {
+		phases = append(phases, seen.Phases)
+	}
+	for i := range p.Case.Tries {
+		if t := &p.Case.Tries[i]; t.Vantage == p.Origin() && t.Idle == 0 {
+			phases = append(phases, t.Phases)
+		}
+	}
+	for _, all := range phases {
+		s.count(all)
+	}
+	slices.Sort(s.stood)
+	return s
+}
+
+func (s *shaken) count(phases []model.Phase) {
+	for _, ph := range phases {
+		switch {
+		case ph.Name == "tcp" && ph.Result == model.OK:
+			s.stood = append(s.stood, ph.Duration)
+		case ph.Name == "tls" && ph.Duration >= time.Second:
+			s.slow++
+			if ph.Lost > 0 {
+				s.lossy++
+			}
+		}
+	}
+}
+
+func (s *shaken) evidence(seen *model.Observation) []diagnose.Evidence {
+	if tcp := seen.PhaseOf("tcp"); len(s.stood) < 2 && tcp != nil {
+		return []diagnose.Evidence{probe(fmt.Sprintf("the connection itself stood after %s: no packet was lost", tcp.Duration.Round(100*time.Microsecond)))}
+	} else if len(s.stood) < 2 {
+		return nil
+	}
+	text := fmt.Sprintf("the connections themselves stood after %s, half of %d: they lost no packet", s.stood[len(s.stood)/2].Round(100*time.Microsecond), len(s.stood))
+	return []diagnose.Evidence{probe(text), probe(fmt.Sprintf("in %d of the %d handshakes that took long nothing was sent again: it is no loss on the way", s.slow-s.lossy, s.slow))}
 }
 
 // slowElsewhere says that another place met the same slow phase in its tries or its own probe.

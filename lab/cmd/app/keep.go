@@ -12,16 +12,22 @@ import (
 )
 
 // pool is a client that keeps one connection to a web server and uses it again
-// after each pause, as a connection pool does that nobody asks for long.
+// after each pause, as a connection pool does that nobody asks for long. With UDP
+// it keeps one socket and sends to whoever listens, as statsd's clients do.
 type pool struct {
 	to    string
+	udp   bool
 	every time.Duration // from one request to the next
 	alive time.Duration // keepalive of TCP; 0: none
 	limit time.Duration // for an answer, after which a new connection is opened
 }
 
 func parsePool(host string, o *options) (*pool, error) {
-	p := &pool{to: host, every: o.duration("every"), alive: o.duration("alive"), limit: o.duration("limit")}
+	protocol := o.text("protocol")
+	if protocol != "" && protocol != "tcp" && protocol != "udp" {
+		return nil, fmt.Errorf("protocol=%s: tcp or udp", protocol)
+	}
+	p := &pool{to: host, udp: protocol == "udp", every: o.duration("every"), alive: o.duration("alive"), limit: o.duration("limit")}
 	if p.every <= 0 {
 		return nil, errors.New("keep://HOST:PORT?every=8s: how often the connection is used")
 	}
@@ -33,8 +39,12 @@ func parsePool(host string, o *options) (*pool, error) {
 
 // run uses the connection until ctx ends. What fails is opened anew.
 func (p *pool) run(ctx context.Context) error {
+	use := p.keep
+	if p.udp {
+		use = p.send
+	}
 	for ctx.Err() == nil {
-		_ = p.keep(ctx) // the far side, or the way to it: no fault of this program
+		_ = use(ctx) // the far side, or the way to it: no fault of this program
 		pause(ctx, time.Second)
 	}
 	return ctx.Err()
@@ -69,6 +79,21 @@ func (p *pool) keep(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// send goes on sending by one socket, whatever comes back or does not: that is all
+// that such a client learns.
+func (p *pool) send(ctx context.Context) error {
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "udp", p.to)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	go discard(conn)
+	for pause(ctx, p.every) {
+		_, _ = io.WriteString(conn, "podpath-lab") // "connection refused" tells of the one before
+	}
+	return ctx.Err()
 }
 
 // drained reads an answer to its end, so that the next one can follow.

@@ -42,9 +42,45 @@ func TestKeep(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("it does not end")
 	}
-	for _, bad := range []string{"keep://a:1", "keep://a:1?every=soon", "keep://a:1?every=1s&what=1"} {
+	for _, bad := range []string{"keep://a:1", "keep://a:1?every=1s&protocol=sctp", "keep://a:1?every=soon", "keep://a:1?every=1s&what=1"} {
 		if _, err := parse(bad); err == nil {
 			t.Errorf("%s is taken", bad)
 		}
+	}
+}
+
+// A client of UDP sends on by the one socket it has.
+func TestKeepUDP(t *testing.T) {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	run, err := parse("keep://" + server.LocalAddr().String() + "?every=5ms&protocol=udp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { _ = run(ctx) }()
+	var from []net.Addr
+	for range 3 {
+		_, a, err := server.ReadFrom(make([]byte, 64))
+		if err != nil {
+			t.Fatal(err)
+		}
+		from = append(from, a)
+	}
+	if from[0].String() != from[2].String() {
+		t.Errorf("sent by %v", from)
+	}
+}
+
+// A handshake that takes processor time takes at least as long.
+func TestCompute(t *testing.T) {
+	start := time.Now()
+	compute(20 * time.Millisecond)
+	if took := time.Since(start); took < 20*time.Millisecond {
+		t.Errorf("it took %s", took)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,11 +71,11 @@ func parse(arg string) (func(context.Context) error, error) {
 			return nil, err
 		}
 		idle := o.duration("idle") // after which the server closes a kept connection
-		fault := ""
+		var secure handshake
 		if u.Scheme == "https" {
-			fault = o.text("cert")
+			secure = handshake{fault: o.text("cert"), takes: o.duration("handshake"), work: o.duration("work")}
 		}
-		return func(ctx context.Context) error { return serveHTTP(ctx, u, listener{h, fault, idle}) }, o.done()
+		return func(ctx context.Context) error { return serveHTTP(ctx, u, listener{h, secure, idle}) }, o.done()
 	case "tcp":
 		backlog, accept := o.number("backlog", 0), o.text("accept")
 		if accept != "" && accept != "no" && accept != "yes" {
@@ -188,8 +189,15 @@ func handler(o *options) (http.Handler, error) {
 // listener is what an HTTP listener does with its connections.
 type listener struct {
 	handler http.Handler
-	fault   string        // of its certificate
+	secure  handshake     // of https
 	idle    time.Duration // after which a kept connection is closed; 0: never
+}
+
+// handshake is how a server does its part of TLS.
+type handshake struct {
+	fault string        // of its certificate
+	takes time.Duration // waits so long before its answer, as for a key store
+	work  time.Duration // computes so long, as with large keys: longer where its CPU is limited
 }
 
 // serveHTTP serves until ctx ends. Then it closes its listener at once and answers what
@@ -201,11 +209,15 @@ func serveHTTP(ctx context.Context, u *url.URL, how listener) error {
 		return err
 	}
 	if u.Scheme == "https" {
-		get, err := certificates(how.fault)
+		get, err := certificates(how.secure.fault)
 		if err != nil {
 			return err
 		}
-		l = tls.NewListener(l, &tls.Config{GetCertificate: get})
+		l = tls.NewListener(l, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			time.Sleep(how.secure.takes)
+			compute(how.secure.work)
+			return get(hello)
+		}})
 	}
 	server := &http.Server{Handler: how.handler, ReadHeaderTimeout: time.Minute, IdleTimeout: how.idle, ErrorLog: log.New(io.Discard, "", 0)}
 	defer context.AfterFunc(ctx, func() { _ = server.Shutdown(context.WithoutCancel(ctx)) })()
@@ -292,6 +304,26 @@ func serveUDP(addr string) error {
 			log.Printf("echo to %s: %v", from, err)
 		}
 	}
+}
+
+// compute uses so much time of a processor, however long that takes.
+func compute(d time.Duration) {
+	runtime.LockOSThread() // whose time is counted
+	defer runtime.UnlockOSThread()
+	for end := threadTime() + d; threadTime() < end; {
+		for i, x := 0, 1; i < 1<<16; i++ {
+			x ^= i * x
+		}
+	}
+}
+
+// threadTime is the time of a processor that this thread has used.
+func threadTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(1, &u); err != nil { // RUSAGE_THREAD, getrusage(2)
+		return 1 << 62
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // burn keeps n processors busy.

@@ -14,7 +14,7 @@ type Tries struct {
 	Vantage model.Vantage `json:"vantage"` // default pod
 	Purpose string        `json:"purpose"` // default question
 	Address string        `json:"address"` // default the question's
-	Of      string        `json:"of"`      // one character a try: . works, F fails, s connects after a second, as when its first SYN was lost, w waits four seconds for the answer, L is late itself
+	Of      string        `json:"of"`      // one character a try: . works, F fails, s connects after a second, as when its first SYN was lost, w waits four seconds for the answer, h three for the TLS handshake, H too, with packets lost, L is late itself
 	Silent  string        `json:"silent"`  // over a kept connection, after so long
 	Failed  string        `json:"failed"`  // default tcp
 	Result  model.Reason  `json:"result"`  // of those that fail; default timeout
@@ -74,6 +74,13 @@ func (s *Tries) each(t model.Try) []model.Try {
 			t.Took = phase.Duration
 		}
 		t.Phases = []model.Phase{phase}
+		if c == 'h' || c == 'H' {
+			shake := model.Phase{Name: "tls", Result: model.OK, Duration: 3 * time.Second}
+			if c == 'H' {
+				shake.Lost = 2
+			}
+			t.Phases, t.Took = append(t.Phases, shake), shake.Duration
+		}
 		if c == 'w' {
 			t.Phases, t.Took = append(t.Phases, model.Phase{Name: "http", Result: model.OK, Duration: 4 * time.Second}), 4*time.Second
 		}
