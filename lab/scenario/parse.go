@@ -578,7 +578,7 @@ func (p *parser) exec(where string, n *yaml.Node, of *Step) (*ExecStep, *yaml.No
 // serveKeys are what a host of the lab's internet can be told, with the YAML
 // tags each value may have.
 var serveKeys = map[string][]string{
-	"status": {"!!int"}, "path": {"!!str"}, "share": {"!!int", "!!float"}, "tls": {"!!str"}, "delay": {"!!str"}, "refuse": {"!!bool"},
+	"status": {"!!int"}, "path": {"!!str"}, "share": {"!!int", "!!float"}, "tls": {"!!str"}, "delay": {"!!str"}, "handshake": {"!!str"}, "refuse": {"!!bool"},
 	"silent": {"!!bool"}, "drop": {"!!bool"}, "reset": {"!!bool"}, "allow": {"!!seq", "!!str"}, "allowStatus": {"!!int"}, "deny": {"!!str"},
 	"dateSkew": {"!!str"}, "body": {"!!int", "!!str"}, "header": {"!!map"}, "headers": {"!!map"}, "names": {"!!seq"}, "port": {"!!int"}, "ports": {"!!seq"},
 	"proxy": {"!!str"}, "user": {"!!str"}, "password": {"!!str"}, "rcode": {"!!str"}, "records": {"!!map"},
@@ -595,7 +595,7 @@ func (p *parser) serve(n *yaml.Node) map[string]any {
 		if !slices.Contains(serveKeys[k], v.ShortTag()) {
 			p.fail(v, "host.serve.%s: %s is wanted", k, strings.ReplaceAll(strings.Join(serveKeys[k], " or "), "!!", ""))
 		}
-		if k == "delay" {
+		if k == "delay" || k == "handshake" {
 			p.duration(v, "host.serve.delay", 0)
 		}
 	}
