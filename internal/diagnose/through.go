@@ -11,6 +11,11 @@ import (
 // may have been under way when it was written.
 const fewestThrough = 3
 
+// Changed says that the rate of the question's own failures changed while it was
+// watched: all were hit at one time, and few or none at another, which tells nothing
+// of how one connection differs from the next.
+func (p *Pass) Changed() bool { return p.view.watched != nil && len(p.view.watched.Changes) > 0 }
+
 // letThrough counts the question's own tries that came to where a finding's line
 // should have stopped them all, after the first that failed, and those that got
 // through. What has ended, or began and lasts, is told as what it was or is; a

@@ -188,6 +188,12 @@ func TestWhere(t *testing.T) {
 	if w := s.Where; w.Kind == "from" {
 		t.Errorf("a pod beside the one that fails is told as where it lives: %+v", w)
 	}
+	// All places of the cluster fail, some a little more often as they wait less long; this machine goes another way.
+	most, more := strings.Repeat("FFFF.", 10), strings.Repeat("FF.", 16)
+	s = Summarise(slices.Concat(of(most), from(more, model.VantagePeer, "n1"), from(more, model.VantageNode, "n1"), from(more, model.VantageOtherNode, "n2"), from(o+o, model.VantageHere, "")), nil, model.VantagePod, nil)
+	if w := s.Where; w.Kind != "everywhere" {
+		t.Errorf("everywhere but from outside is told as %+v", w)
+	}
 	// Everywhere, and too little to tell.
 	s = Summarise(slices.Concat(of(x), from(x, model.VantagePeer, "n1"), from(x, model.VantageOtherNode, "n2")), nil, model.VantagePod, nil)
 	if w := s.Where; w.Kind != "everywhere" {

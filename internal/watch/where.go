@@ -31,7 +31,7 @@ func where(tries []model.Try, origin model.Vantage) Where {
 		}
 		looked++
 		there, elsewhere := rateOf(all[i].tries), rateOf(rest)
-		if there.Share() <= elsewhere.Share() {
+		if there.Share() <= elsewhere.Share()*apart[all[i].kind] {
 			continue
 		}
 		if p := fisher(there.Count, there.Of, there.Count+elsewhere.Count, there.Of+elsewhere.Of); p < best.P {
@@ -44,6 +44,10 @@ func where(tries []model.Try, origin model.Vantage) Where {
 	}
 	return everywhere(all, origin)
 }
+
+// apart is how many times as often a place has to fail as the others do: places
+// wait for different times until they give up, and meet the same loss unequally.
+var apart = map[string]float64{"from": 2, "node": 2, "endpoint": 1, "resolver": 1, "destination": 1}
 
 // besideIt says of another place that it is not where the failures live: the
 // question's own place has them as well, and is compared by itself.
@@ -59,12 +63,16 @@ func besideIt(g *group, all []group, origin model.Vantage) bool {
 func others(all []group, i int) []model.Try {
 	var out []model.Try
 	for j := range all {
-		if j != i && all[j].kind == all[i].kind && question(&all[j].tries[0]) == question(&all[i].tries[0]) {
+		if j != i && all[j].kind == all[i].kind && !outside(&all[j]) && question(&all[j].tries[0]) == question(&all[i].tries[0]) {
 			out = append(out, all[j].tries...)
 		}
 	}
 	return out
 }
+
+// outside is the machine that podpath runs on: it goes another way, and that it
+// fares better makes no place of the cluster stand out among the others.
+func outside(g *group) bool { return g.kind == "from" && g.name == string(model.VantageHere) }
 
 // everywhere says that every place that was tried from, and every endpoint, has failures.
 func everywhere(all []group, origin model.Vantage) Where {

@@ -43,7 +43,7 @@ Source: https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/connecti
 		}
 		slow := watch.SlowLookups(p.Case.Tries, lateAnswer)
 		here, far := slow[p.Origin()], slow[model.VantageOtherNode]
-		if here.Count < fewestLost || far.Count < fewestLost || here.Low < 0.02 {
+		if here.Count < fewestLost || far.Count < fewestLost || here.Low < 0.02 || upstreamLoses(p, p.Upstreams()) != nil {
 			return
 		}
 		reportSlowDNS(p, svc, servers, slow)

@@ -9,6 +9,7 @@ import (
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/trace"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 var dnsUpstreamUnreachable = diagnose.Rule{
@@ -74,6 +75,16 @@ func clusterDNSFails(p *diagnose.Pass) bool {
 	return false
 }
 
+// reportLossyUpstream says that a server answers some of what it is asked.
+func reportLossyUpstream(p *diagnose.Pass, f diagnose.Finding, servers []netip.Addr, lost *watch.Rate) {
+	f.Sometimes, f.Confidence = true, diagnose.Likely
+	f.Title = fmt.Sprintf("The cluster's DNS forwards to %s, which answers only some of what it is asked", list(addrs(servers)))
+	f.Summary = "CoreDNS passes names outside the cluster on to that server; where it gets no answer, lookups wait, or end with SERVFAIL. What CoreDNS remembers is answered at once."
+	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%d of %d lookups of the node, which asks it without CoreDNS, lost a query", lost.Count, lost.Of)))
+	f.Fix = []diagnose.Command{{Text: "See whether that server, or the way to it, is overloaded (Azure's resolver answers so many questions a second from each machine); let CoreDNS remember longer, or cache on the nodes (AKS LocalDNS)", Verify: watchAgain(p)}}
+	p.ReportOn(dnsWay, f)
+}
+
 func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, where string) {
 	f := diagnose.Finding{
 		Subject: subject,
@@ -86,6 +97,10 @@ func reportUpstream(p *diagnose.Pass, subject model.Ref, servers []netip.Addr, w
 	}
 	f.Evidence = []diagnose.Evidence{source}
 	silent := 0
+	if lost := upstreamLoses(p, servers); lost != nil {
+		reportLossyUpstream(p, f, servers, lost)
+		return
+	}
 	for _, a := range servers {
 		no, yes := asked(p, a)
 		switch {

@@ -50,10 +50,11 @@ const fewestTries = 8
 
 // lossBehind says that every place whose way goes through the appliance loses new
 // connections now and then, and one whose way does not loses none: this machine.
+// What failed for a while and then did not is no loss of some among many.
 func lossBehind(p *diagnose.Pass) (map[model.Vantage]newLoss, bool) {
 	all := newLosses(p)
 	mine, here := all[p.Origin()], all[model.VantageHere]
-	if !p.External() || p.Origin() == model.VantageHere || brokenAnywhere(p) || mine.of < fewestTries || mine.hit() < 3 || mine.lost == mine.of {
+	if p.Changed() || !p.External() || p.Origin() == model.VantageHere || brokenAnywhere(p) || mine.of < fewestTries || mine.hit() < 3 || mine.lost == mine.of {
 		return nil, false
 	}
 	if here.of < fewestTries || here.hit() > 0 {

@@ -2,6 +2,7 @@ package ruletest
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,6 +16,10 @@ func (s *Spec) lookups(c *model.Case) []model.Try {
 	for _, v := range slices.Sorted(maps.Keys(s.Lookups)) {
 		for i, how := range s.Lookups[v] {
 			t := model.Try{At: Asked.Add(time.Duration(i) * 250 * time.Millisecond), Vantage: v, From: places[v], Target: c.Question.To.Raw, Result: model.OK}
+			t.Resolver = netip.MustParseAddrPort("10.0.0.10:53")
+			if v == model.VantageNode { // it asks the VNet's resolver
+				t.Resolver = netip.MustParseAddrPort("168.63.129.16:53")
+			}
 			dns := model.Phase{Name: "dns", Result: model.OK, Duration: 3 * time.Millisecond}
 			switch how {
 			case 'w':
