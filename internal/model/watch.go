@@ -21,6 +21,7 @@ type Try struct {
 	Failed   string         `json:"failed,omitempty"` // the phase
 	Took     time.Duration  `json:"took"`
 	Lag      time.Duration  `json:"lag,omitempty"`  // how late the sender itself was while it ran: no fault of the network
+	MAC      string         `json:"mac,omitempty"`  // hardware address that the sender's neighbour table had for Address right after; "": it has none, as where a router lies between
 	Idle     time.Duration  `json:"idle,omitempty"` // over a kept connection, after so long without a byte; 0: over a new one
 }
 

@@ -225,6 +225,9 @@ func (s *series) once(ctx context.Context, t Target) {
 func (s *series) outcome(o *model.Observation, at time.Time, late, gap time.Duration) {
 	try := tryOf(o, at, late)
 	try.Idle = gap
+	if gap == 0 && o.Took < neighbourly {
+		try.MAC = hardware(o.Address.Addr())
+	}
 	s.mu.Lock()
 	s.sent++
 	kind := fmt.Sprint(o.Target, o.Address, o.Failed, o.Result)

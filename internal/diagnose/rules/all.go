@@ -40,6 +40,7 @@ func All() []diagnose.Rule {
 		dnsQueriesLost,
 		dnsServiceNoPods,
 		dnsUpstreamUnreachable,
+		duplicateAddress,
 		egressAddressRefused,
 		endpointDown,
 		endpointNotServing,

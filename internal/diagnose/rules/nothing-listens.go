@@ -24,7 +24,7 @@ Mend the Service's targetPort; or let the server listen on 0.0.0.0 (or ::). podp
 	Hop:    model.HopPod,
 	Covers: []string{"svc-targetport-mismatch", "app-listens-localhost"},
 	Needs:  []string{"probe", "pod", "service", "endpointslice"},
-	Under:  []string{"crash-loop", "service-no-endpoints", "pod-terminating"},
+	Under:  []string{"crash-loop", "service-no-endpoints", "pod-terminating", "duplicate-address"},
 	Sees: func(o *model.Observation) bool {
 		return o.Failed == "tcp" && o.Result == model.Refused
 	},
@@ -71,6 +71,9 @@ func reportClosed(p *diagnose.Pass, tried []endpoint) {
 	look := diagnose.Command{Text: "See what the server says that it listens on", Line: diagnose.Kubectl("-n", e.pod.Namespace, "logs", e.pod.Name)}
 	sockets, ref := socketsOf(p, tried)
 	open := others(sockets)
+	if slices.Contains(open, fmt.Sprint(port)) {
+		return // it does listen: somebody else refuses
+	}
 	switch {
 	case sockets == nil && svc != nil && declaresOther(e.pod, port):
 		f.Subject, f.Confidence = model.NewRef("service", svc.Namespace, svc.Name), diagnose.Likely

@@ -36,7 +36,7 @@ https://github.com/kubernetes/kubernetes/issues/43576, https://github.com/kubern
 	Hop:    model.HopPod,
 	Covers: []string{"pod-terminating-gets-traffic"},
 	Needs:  []string{"probe", "pod"},
-	Under:  []string{"kube-proxy-stale"},
+	Under:  []string{"kube-proxy-stale", "duplicate-address"},
 	Run: func(p *diagnose.Pass) {
 		ends := endings(p)
 		if len(ends) == 0 || othersFail(p, ends) {

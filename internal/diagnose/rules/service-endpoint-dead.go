@@ -24,7 +24,7 @@ Mend the endpoint: its pod, its readiness probe, or the EndpointSlice that lists
 	Hop:           model.HopEndpoint,
 	Covers:        []string{"svc-one-endpoint-dead", "svc-selectorless-stale-endpoints"},
 	Needs:         []string{"probe", "endpointslice", "pod"},
-	Under:         []string{"session-affinity-bad", "listen-backlog", "open-files", "oom-killed", "crash-loop", "pod-terminating"},
+	Under:         []string{"session-affinity-bad", "listen-backlog", "open-files", "oom-killed", "crash-loop", "pod-terminating", "duplicate-address"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
 		tried := endpointsTried(p)

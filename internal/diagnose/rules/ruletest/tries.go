@@ -15,6 +15,7 @@ type Tries struct {
 	Purpose string        `json:"purpose"` // default question
 	Address string        `json:"address"` // default the question's
 	Of      string        `json:"of"`      // one character a try: . works, F fails, s connects after a second, as when its first SYN was lost, w waits four seconds for the answer, h three for the TLS handshake, H too, with packets lost, L is late itself
+	MACs    string        `json:"macs"`    // one character a try: whose hardware address the sender had for the address
 	Silent  string        `json:"silent"`  // over a kept connection, after so long
 	Failed  string        `json:"failed"`  // default tcp
 	Result  model.Reason  `json:"result"`  // of those that fail; default timeout
@@ -59,6 +60,9 @@ func (s *Tries) each(t model.Try) []model.Try {
 	var out []model.Try
 	for i, c := range s.Of {
 		t.At, t.Result, t.Failed, t.Took = Asked.Add(time.Duration(i)*every), model.OK, "", 3*time.Millisecond
+		if t.MAC = ""; i < len(s.MACs) {
+			t.MAC = fmt.Sprintf("02:00:00:00:00:%02x", s.MACs[i]-'a'+1)
+		}
 		phase := model.Phase{Name: "tcp", Result: model.OK, Duration: time.Millisecond}
 		t.Lag = 0
 		switch c {
