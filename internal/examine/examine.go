@@ -223,7 +223,9 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 		req.Backends = podsNamed(c)
 	}
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
-	req.FarNodes = farNodes(c)
+	if req.FarNodes = farNodes(c); len(req.FarNodes) == 0 && outside(c.Question.To) {
+		req.Sharers = otherNodes(c, from.Node)
+	}
 	req.Container = c.Question.Container
 	req.Sockets = c.Question.Via == "app"
 	if c.Question.Protocol == "udp" && len(req.Backends) > 0 {

@@ -40,6 +40,18 @@ func farNodes(c *model.Case) []string {
 	return out
 }
 
+// otherNodes are the nodes beside one that are ready, in a defined order.
+func otherNodes(c *model.Case, name string) []string {
+	var out []string
+	for other, n := range c.World.Kube.Nodes {
+		if other != name && n != nil && n.Ready {
+			out = append(out, other)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // leadsTo says that a question names a pod, what owns it, or its address.
 func leadsTo(to model.Endpoint, p *model.Pod) bool {
 	if to.Addr.IsValid() {

@@ -8,6 +8,13 @@ import (
 	"github.com/podpath/podpath/internal/model"
 )
 
+func TestOtherNodesAreReady(t *testing.T) {
+	c := &model.Case{World: model.World{Kube: model.Kube{Nodes: map[string]*model.Node{"n3": {Ready: true}, "n1": {Ready: true}, "n2": {}, "n4": nil, "n0": {Ready: true}}}}}
+	if got := otherNodes(c, "n1"); !slices.Equal(got, []string{"n0", "n3"}) {
+		t.Error(got)
+	}
+}
+
 func TestFarNodes(t *testing.T) {
 	addr := netip.MustParseAddr("10.244.1.2")
 	k := model.Kube{

@@ -74,6 +74,7 @@ type Request struct {
 	Backends       []Backend // where the question leads: addresses and the pods that have them
 	Sockets        bool      // list the pod's own connections too
 	FarNodes       []string  // nodes at the other end, which are read and not probed from
+	Sharers        []string  // nodes that share the way out, which are read after a series that lost connections: one of their pods may hold what runs out
 	TTL            time.Duration
 	EphemeralTTL   time.Duration // of the process in an ephemeral container: it cannot be added twice
 	StartTimeout   time.Duration // how long a pod may take to start
@@ -214,6 +215,7 @@ func (s *session) run(ctx context.Context) Result {
 	}
 	others.Wait()
 	s.repeats.Wait()
+	s.sharers(ctx)
 	s.nodeLeftOut()
 	s.mu.Lock()
 	defer s.mu.Unlock()

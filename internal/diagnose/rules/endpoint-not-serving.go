@@ -93,6 +93,10 @@ func reportNotServing(p *diagnose.Pass, e endpoint, all int, others string) {
 			{Text: "Let the readiness probe ask what the application needs to serve", Line: diagnose.KubectlFor(ownerOf(e.pod), "edit")},
 		},
 	}
+	if e.answersToo() {
+		f.Title = fmt.Sprintf("Pod %s/%s fails %.0f %% of what it is asked, one of %d endpoints of %s", e.pod.Namespace, e.pod.Name, 100*e.rate.Share(), all, p.Host())
+		f.Summary = fmt.Sprintf("About one connection in %d is sent there, and that share of them fails. It is called ready all the while.", all)
+	}
 	if e.seen.Result != model.HTTPStatus {
 		f.Hop = model.HopPod // the connection stands, and nobody answers on it
 	}

@@ -55,14 +55,16 @@ type narrow struct {
 func narrows(p *diagnose.Pass, net cni.Network) []narrow {
 	var out []narrow
 	for _, facts := range entered(p) {
+		up := uplinkOf(p, facts)
 		for _, d := range tunnels(facts) {
 			for _, l := range facts.Links {
-				if l.Kind == "veth" && l.MTU > d.MTU {
+				toPod := l.Kind == "veth" && (up == nil || l.Name != up.Name) // a node that is itself a container has one outwards
+				if toPod && l.MTU > d.MTU {
 					out = append(out, narrow{facts, l, d, d.MTU})
 					break
 				}
 			}
-			if up := uplinkOf(p, facts); up != nil && d.MTU+net.Overhead() > up.MTU {
+			if up != nil && d.MTU+net.Overhead() > up.MTU {
 				out = append(out, narrow{facts, d, *up, up.MTU - net.Overhead()})
 			}
 		}

@@ -1,0 +1,37 @@
+package vantage
+
+import (
+	"testing"
+	"time"
+
+	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
+)
+
+// TestSharersAreReadWhereConnectionsAreLost: who shares the way out is read after a
+// series that lost connections, and no pod is started there for one that did not.
+func TestSharersAreReadWhereConnectionsAreLost(t *testing.T) {
+	try := func(v model.Vantage, r model.Reason) model.Try {
+		return model.Try{Vantage: v, Failed: "tcp", Result: r}
+	}
+	lost, other, refused := try(model.VantagePod, model.TimedOut), try(model.VantageHere, model.TimedOut), try(model.VantagePod, model.Refused)
+	for _, c := range []struct {
+		tries []model.Try
+		read  int
+	}{
+		{[]model.Try{lost, lost, refused, lost}, 1},
+		{[]model.Try{lost, lost, refused, refused}, 0},
+		{[]model.Try{other, other, other}, 0},
+	} {
+		fake := newCluster(livePod())
+		req := request()
+		req.Series, req.Sharers = &probe.Series{Every: time.Second, For: time.Second}, []string{"n2"}
+		s := newSession(Clients{Kube: fake}, req)
+		s.exec = fake.run
+		s.result.Tries = c.tries
+		s.sharers(t.Context())
+		if len(s.result.NodeFacts) != c.read || c.read == 1 && s.result.NodeFacts["n2"] == nil {
+			t.Errorf("%+v: read %v, gaps %v", c.tries, s.result.NodeFacts, s.result.Gaps)
+		}
+	}
+}
