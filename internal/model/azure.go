@@ -355,6 +355,8 @@ type LBProbe struct {
 	Path     string `json:"path,omitempty"`
 	Interval int    `json:"interval,omitempty"` // seconds
 	Count    int    `json:"count,omitempty"`
+
+	Threshold int `json:"threshold,omitempty"` // answers of one kind in a row that take a backend out, or in again
 }
 
 // Firewall is an Azure Firewall.

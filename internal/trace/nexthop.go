@@ -288,10 +288,7 @@ func (t *tracer) toMember() {
 		return
 	}
 	if lb := x.lbByIP[dst]; lb != nil {
-		t.add(model.Step{
-			Hop: model.HopLB, At: model.NewRef("loadbalancer", lb.Name), Title: "internal load balancer " + lb.Name,
-			Reason: "which backend it picks is not traced",
-		})
+		t.add(t.balanced(lb))
 		t.end()
 		return
 	}

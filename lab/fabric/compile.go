@@ -19,6 +19,7 @@ type program struct {
 	internet *nft.Table
 	routes   []string // of the router, for `ip -batch`, without their verb
 	ways     []egress
+	balances []balancing
 }
 
 // compile is pure: the same documents give the same program.
@@ -42,7 +43,8 @@ func compile(p *plan.Plan, docs []map[string]any) (*program, error) {
 		return nil, err
 	}
 	w.compileOutbound(t, ways)
-	return &program{world: w, router: t, internet: compileInternet(ways), routes: routes, ways: ways}, nil
+	balances := w.compileBalances(t)
+	return &program{world: w, router: t, internet: compileInternet(ways), routes: routes, ways: ways, balances: balances}, nil
 }
 
 // compileForward is the way of one packet through the VNet: known connections

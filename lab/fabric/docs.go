@@ -87,8 +87,9 @@ type (
 		PublicIPPrefixes     []ref
 	}
 	frontend struct {
-		PublicIPAddress *ref
-		PublicIPPrefix  *ref
+		PublicIPAddress  *ref
+		PublicIPPrefix   *ref
+		PrivateIPAddress string
 	}
 	backendPool struct {
 		BackendIPConfigurations      []ref
@@ -102,10 +103,22 @@ type (
 		BackendAddressPool       *ref
 		FrontendIPConfigurations []ref
 	}
+	loadBalancingRule struct {
+		Protocol                                           string
+		FrontendPort, BackendPort                          int
+		EnableFloatingIP                                   bool
+		FrontendIPConfiguration, BackendAddressPool, Probe *ref
+	}
+	probe struct {
+		Protocol, RequestPath                   string
+		Port, IntervalInSeconds, ProbeThreshold int
+	}
 	loadBalancer struct {
 		FrontendIPConfigurations []resource[frontend]
 		BackendAddressPools      []resource[backendPool]
 		OutboundRules            []resource[outboundRule]
+		LoadBalancingRules       []resource[loadBalancingRule]
+		Probes                   []resource[probe]
 	}
 	azureFirewall struct {
 		ProvisioningState string
@@ -260,6 +273,12 @@ func (d *documents) read(id string, doc map[string]any, children map[string][]ma
 		}
 		if err == nil {
 			r.Properties.BackendAddressPools, err = join(r.Properties.BackendAddressPools, children[id+"#"+k+"/backendaddresspools"])
+		}
+		if err == nil {
+			r.Properties.LoadBalancingRules, err = join(r.Properties.LoadBalancingRules, children[id+"#"+k+"/loadbalancingrules"])
+		}
+		if err == nil {
+			r.Properties.Probes, err = join(r.Properties.Probes, children[id+"#"+k+"/probes"])
 		}
 		d.balancers = append(d.balancers, r)
 		return err

@@ -167,6 +167,7 @@ func (f *Fabric) Up(ctx context.Context) (err error) {
 		return err
 	}
 	go f.measure(ctx)
+	go f.probe(ctx)
 	return nil
 }
 

@@ -411,7 +411,7 @@ func decodeLoadBalancer(x value) *model.LoadBalancer {
 		q := b.props()
 		lb.Probes = append(lb.Probes, model.LBProbe{
 			ID: b.get("id").id(), Name: b.get("name").str(), Protocol: q.get("protocol").str(), Port: q.get("port").num(),
-			Path: q.get("requestPath").str(), Interval: q.get("intervalInSeconds").num(), Count: q.get("numberOfProbes").num(),
+			Path: q.get("requestPath").str(), Interval: q.get("intervalInSeconds").num(), Count: q.get("numberOfProbes").num(), Threshold: q.get("probeThreshold").num(),
 		})
 	}
 	return lb

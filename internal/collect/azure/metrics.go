@@ -59,6 +59,9 @@ var (
 		{"SnatConnectionCount", "Total", "ConnectionState eq '*' and BackendIPAddress eq '*'"},
 		{"UsedSnatPorts,AllocatedSnatPorts", "Average", "BackendIPAddress eq '*' and ProtocolType eq '*'"},
 	}
+	ofInbound = []measure{
+		{"DipAvailability", "Average", "BackendIPAddress eq '*' and BackendPort eq '*' and FrontendIPAddress eq '*' and FrontendPort eq '*'"},
+	}
 	ofNATGateway = []measure{
 		{"SNATConnectionCount", "Total", "ConnectionState eq '*'"},
 		{"TotalConnectionCount", "Total", "Protocol eq '*'"},
@@ -83,6 +86,8 @@ func (c *collector) metrics(ctx context.Context, id string) {
 	switch {
 	case az.LoadBalancers[id] != nil && len(az.LoadBalancers[id].Outbound) > 0:
 		list = ofBalancer
+	case az.LoadBalancers[id] != nil && len(az.LoadBalancers[id].Rules) > 0 && slices.ContainsFunc(az.LoadBalancers[id].Frontends, func(f model.Frontend) bool { return f.PrivateIP.IsValid() }):
+		list = ofInbound
 	case az.NATGateways[id] != nil:
 		list = ofNATGateway
 	case az.Firewalls[id] != nil:

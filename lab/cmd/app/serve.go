@@ -149,10 +149,12 @@ func (o *options) done() error {
 
 // handler answers 200 on every path unless told otherwise: ?ok= lists the only
 // paths there are, ?status= and ?delay= hit a ?share= of the requests but those
-// for the paths of ?well=; ?size= is the length of the answer in bytes.
+// for the paths of ?well=; ?size= is the length of the answer in bytes; with
+// ?stall=6s&cycle=12s nothing is answered in the first six seconds of each twelve.
 func handler(o *options) (http.Handler, error) {
 	status, share, delay := int(o.number("status", 200)), o.number("share", 1), o.duration("delay")
 	body, size := o.text("body"), int(o.number("size", 0))
+	stall, cycle := o.duration("stall"), o.duration("cycle")
 	var paths, well []string
 	if w := o.text("well"); w != "" {
 		well = strings.Split(w, ",")
@@ -166,10 +168,14 @@ func handler(o *options) (http.Handler, error) {
 	if size < 0 || size > 64<<20 {
 		return nil, fmt.Errorf("size=%d: bytes of the answer, up to 64 MiB", size)
 	}
+	if stall < 0 || stall > 0 && cycle < stall {
+		return nil, errors.New("stall is the part of each cycle in which nothing is answered")
+	}
 	if size > 0 {
 		body = strings.Repeat("x", size)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(stalled(time.Now(), stall, cycle))
 		if len(paths) > 0 && !slices.Contains(paths, r.URL.Path) {
 			http.NotFound(w, r)
 			return
@@ -184,6 +190,15 @@ func handler(o *options) (http.Handler, error) {
 		}
 		fmt.Fprintf(w, "%s %s for %s\n", r.Method, r.URL.Path, r.RemoteAddr)
 	}), nil
+}
+
+// stalled is how long a request waits that comes in the first part of a cycle. All
+// servers keep the same time.
+func stalled(now time.Time, stall, cycle time.Duration) time.Duration {
+	if stall <= 0 || cycle <= 0 {
+		return 0
+	}
+	return max(0, stall-now.Sub(now.Truncate(cycle)))
 }
 
 // listener is what an HTTP listener does with its connections.
