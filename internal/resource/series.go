@@ -9,13 +9,18 @@ import (
 	"github.com/podpath/podpath/internal/model"
 )
 
-// recent is how far back a failure says something about now: Azure Monitor gives
-// a point a minute, two or three minutes late.
-const recent = 6
+// Recent is how many minutes back a failure says something about now: Azure Monitor
+// gives a point a minute, two or three minutes late.
+const Recent = 6
 
 // stale is how long before the question the last point of a series may lie. A
 // metric that is not written any more says nothing.
 const stale = 10 * time.Minute
+
+// Series are those of a resource and metric that have these dimensions ("": any) and say something of now.
+func Series(c *model.Case, resource, metric, aggregate string, dimensions map[string]string) []*model.Series {
+	return find(c, want{resource, metric, aggregate, dimensions})
+}
 
 // want names series: those of a resource and metric that have these dimensions.
 type want struct {
@@ -73,7 +78,7 @@ func last(list []*model.Series) float64 {
 func sum(list []*model.Series) float64 {
 	n := 0.0
 	for _, s := range list {
-		for _, p := range s.Points[max(0, len(s.Points)-recent):] {
+		for _, p := range s.Points[max(0, len(s.Points)-Recent):] {
 			n += p.Value
 		}
 	}
@@ -104,7 +109,7 @@ func lately(c *model.Case, list []*model.Series) float64 {
 // failures is what a metric's count of failures means, in words; now: it still fails.
 func failures(c *model.Case, metric, why string, list []*model.Series) (failed float64, words string, now bool) {
 	failed, now = sum(list), lately(c, list) > 0
-	words = fmt.Sprintf("%s: %.0f connections failed%s within the last %d minutes of data", metric, failed, why, recent)
+	words = fmt.Sprintf("%s: %.0f connections failed%s within the last %d minutes of data", metric, failed, why, Recent)
 	if !now {
 		words += ", none in the last two: that is over"
 	}

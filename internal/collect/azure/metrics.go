@@ -50,30 +50,33 @@ func decodeMetric(x value) []model.Series {
 
 // measure is one request to Azure Monitor. All metrics of a request must have the
 // filter's dimensions and the aggregation.
-type measure struct{ names, aggregation, filter string }
+type measure struct {
+	names, aggregation, filter string
+	running                    bool // the minute that is not over as well: of an average it is no less true
+}
 
 // What is asked of each kind of device. Names, aggregations and dimensions:
 // https://learn.microsoft.com/azure/azure-monitor/reference/metrics-index
 var (
 	ofBalancer = []measure{
-		{"SnatConnectionCount", "Total", "ConnectionState eq '*' and BackendIPAddress eq '*'"},
-		{"UsedSnatPorts,AllocatedSnatPorts", "Average", "BackendIPAddress eq '*' and ProtocolType eq '*'"},
+		{names: "SnatConnectionCount", aggregation: "Total", filter: "ConnectionState eq '*' and BackendIPAddress eq '*'"},
+		{names: "UsedSnatPorts,AllocatedSnatPorts", aggregation: "Average", filter: "BackendIPAddress eq '*' and ProtocolType eq '*'"},
 	}
 	ofInbound = []measure{
-		{"DipAvailability", "Average", "BackendIPAddress eq '*' and BackendPort eq '*' and FrontendIPAddress eq '*' and FrontendPort eq '*'"},
+		{names: "DipAvailability", aggregation: "Average", filter: "BackendIPAddress eq '*' and BackendPort eq '*' and FrontendIPAddress eq '*' and FrontendPort eq '*'", running: true},
 	}
 	ofNATGateway = []measure{
-		{"SNATConnectionCount", "Total", "ConnectionState eq '*'"},
-		{"TotalConnectionCount", "Total", "Protocol eq '*'"},
-		{"PacketDropCount", "Total", ""},
-		{"DatapathAvailability", "Average", ""},
+		{names: "SNATConnectionCount", aggregation: "Total", filter: "ConnectionState eq '*'"},
+		{names: "TotalConnectionCount", aggregation: "Total", filter: "Protocol eq '*'"},
+		{names: "PacketDropCount", aggregation: "Total", filter: ""},
+		{names: "DatapathAvailability", aggregation: "Average", filter: ""},
 	}
 	ofFirewall = []measure{
-		{"SNATPortUtilization", "Average,Maximum", "Protocol eq '*'"},
-		{"FirewallHealth", "Average", "Status eq '*' and Reason eq '*'"},
+		{names: "SNATPortUtilization", aggregation: "Average,Maximum", filter: "Protocol eq '*'"},
+		{names: "FirewallHealth", aggregation: "Average", filter: "Status eq '*' and Reason eq '*'"},
 	}
-	ofDisk = measure{"OS Disk IOPS Consumed Percentage,OS Disk Bandwidth Consumed Percentage,OS Disk Queue Depth,OS Disk Used Burst IO Credits Percentage", "Average,Maximum", ""}
-	ofVM   = measure{"Percentage CPU,Inbound Flows,Outbound Flows", "Average,Maximum", ""}
+	ofDisk = measure{names: "OS Disk IOPS Consumed Percentage,OS Disk Bandwidth Consumed Percentage,OS Disk Queue Depth,OS Disk Used Burst IO Credits Percentage", aggregation: "Average,Maximum", filter: ""}
+	ofVM   = measure{names: "Percentage CPU,Inbound Flows,Outbound Flows", aggregation: "Average,Maximum", filter: ""}
 )
 
 // metrics asks for those of a device, once, as soon as it is known. The lock is held.
@@ -133,6 +136,9 @@ func (c *collector) measure(ctx context.Context, id string, m measure) {
 	const typ = "Microsoft.Insights/metrics"
 	path := id + "/providers/" + typ
 	end := c.o.Resolved.UTC().Truncate(time.Minute)
+	if m.running {
+		end = end.Add(time.Minute)
+	}
 	query := url.Values{
 		"metricnames": {m.names}, "aggregation": {m.aggregation}, "interval": {"PT1M"},
 		"timespan": {end.Add(-30*time.Minute).Format(time.RFC3339) + "/" + end.Format(time.RFC3339)},

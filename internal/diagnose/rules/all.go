@@ -70,6 +70,7 @@ func All() []diagnose.Rule {
 		kubeProxyNoMasquerade,
 		kubeProxyStale,
 		lbNoOutboundRule,
+		lbProbe,
 		listenBacklog,
 		masqueradeExcess,
 		masqueradeMissing,
