@@ -273,3 +273,40 @@ func (t *trial) lookup(from, server, name string) string {
 	addrs, _ := r.LookupHost(ctx, name+".")
 	return strings.Join(addrs, " ")
 }
+
+func TestTrialBalancer(tt *testing.T) {
+	if !allowed() {
+		return
+	}
+	t := newTrial(tt, plan.Topology{CNI: plan.NodeSubnet})
+	t.serve(NodeRole(t.plan.Nodes[1].Name), "10.224.0.5:8088", echo)
+	id := plan.ID(plan.NodeGroup, "Microsoft.Network/loadBalancers", "internal")
+	balance := func(port int) {
+		t.put(id, arm.Doc{
+			"frontendIPConfigurations": []any{arm.Doc{"name": "front", "properties": arm.Doc{"privateIPAddress": "10.224.1.200"}}},
+			"backendAddressPools":      []any{arm.Doc{"name": "pool", "properties": arm.Doc{"loadBalancerBackendAddresses": []any{arm.Doc{"name": "a", "properties": arm.Doc{"ipAddress": "10.224.0.5"}}}}}},
+			"probes":                   []any{arm.Doc{"name": "probe", "properties": arm.Doc{"protocol": "Tcp", "port": float64(port), "intervalInSeconds": 1.0}}},
+			"loadBalancingRules": []any{arm.Doc{"name": "rule", "properties": arm.Doc{
+				"protocol": "Tcp", "frontendPort": 80.0, "backendPort": 8088.0,
+				"frontendIPConfiguration": arm.Doc{"id": id + "/frontendIPConfigurations/front"},
+				"backendAddressPool":      arm.Doc{"id": id + "/backendAddressPools/pool"}, "probe": arm.Doc{"id": id + "/probes/probe"},
+			}}},
+		})
+		t.apply()
+	}
+	const front = "10.224.1.200:80"
+	balance(8088)
+	t.eventually("a backend that answers its probe", t.node(0), front, "10.224.0.4")
+	t.measured(id, "DipAvailability", "Maximum", map[string]string{"BackendIPAddress": "10.224.0.5", "FrontendPort": "80"}, 100, 100)
+	t.expect("no rule serves another port", t.node(0), "10.224.1.200:81", "timeout")
+	balance(8089)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		if got, c := t.hello(t.node(0), front); c == nil && got == "timeout" {
+			break
+		} else if c != nil {
+			c.Close()
+		}
+	}
+	t.expect("a backend whose probe fails", t.node(0), front, "timeout")
+	t.measured(id, "DipAvailability", "Minimum", map[string]string{"BackendIPAddress": "10.224.0.5"}, 0, 0)
+}
