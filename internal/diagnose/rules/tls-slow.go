@@ -29,38 +29,78 @@ Mend it at the far side: more CPU or replicas, sessions that are resumed, connec
 	Under:      []string{"cpu-throttled", "path-mtu"},
 	LastResort: true,
 	Run: func(p *diagnose.Pass) {
-		s, seen := p.Slow(), p.Seen()
-		if s == nil || s.Phase != "tls" {
-			return
-		}
 		shakes := handshakes(p)
 		if shakes.lossy*2 > shakes.slow {
 			return // it is the path
 		}
-		f := diagnose.Finding{
-			Subject:    farSide(p),
-			Confidence: diagnose.Likely,
-			Title:      fmt.Sprintf("%s takes %s for the TLS handshake", p.Host(), s.Took.Round(100*time.Millisecond)),
-			Summary:    "Connections stand at once; the time passes in the handshake, in which the far side computes.",
-			Evidence:   append([]diagnose.Evidence{slowEvidence(s)}, shakes.evidence(seen)...),
-			Fix:        []diagnose.Command{{Text: "Ask the service's owner for its CPU and its rate of handshakes; keep connections and use them again", Verify: again(p)}},
+		if s := p.Slow(); s != nil && s.Phase == "tls" {
+			reportSlowShakes(p, s, &shakes)
+		} else if hangs(p) {
+			reportHangingShakes(p, &shakes)
 		}
-		if s.Class == watch.Intermittent {
-			f.Title, f.Sometimes = fmt.Sprintf("%s takes %s for some of its TLS handshakes", p.Host(), s.Took.Round(100*time.Millisecond)), true
-		}
-		if slowElsewhere(p, "tls") {
-			f.Evidence = append(f.Evidence, probe("other places, too, wait for it"))
-		} else if p.External() {
-			f.Confidence = diagnose.Possible
-		}
-		p.Report(f)
 	},
+}
+
+func reportSlowShakes(p *diagnose.Pass, s *watch.Slowness, shakes *shaken) {
+	f := diagnose.Finding{
+		Subject:    farSide(p),
+		Confidence: diagnose.Likely,
+		Title:      fmt.Sprintf("%s takes %s for the TLS handshake", p.Host(), s.Took.Round(100*time.Millisecond)),
+		Summary:    "Connections stand at once; the time passes in the handshake, in which the far side computes.",
+		Evidence:   append([]diagnose.Evidence{slowEvidence(s)}, shakes.evidence(p.Seen())...),
+		Fix:        []diagnose.Command{{Text: askForCPU, Verify: again(p)}},
+	}
+	if s.Class == watch.Intermittent {
+		f.Title, f.Sometimes = fmt.Sprintf("%s takes %s for some of its TLS handshakes", p.Host(), s.Took.Round(100*time.Millisecond)), true
+	}
+	if slowElsewhere(p, "tls") {
+		f.Evidence = append(f.Evidence, probe("other places, too, wait for it"))
+	} else if p.External() {
+		f.Confidence = diagnose.Possible
+	}
+	p.Report(f)
+}
+
+const askForCPU = "Ask the service's owner for its CPU and its rate of handshakes; keep connections and use them again"
+
+// hangs says that the far side took the connection and did not get through the
+// handshake in time, from other places either: neither a firewall that ends the
+// connection, nor a way that loses large packets, is between.
+func hangs(p *diagnose.Pass) bool {
+	seen := p.Seen()
+	if seen == nil || seen.Failed != "tls" || seen.Result != model.TimedOut || p.Beyond() != seen || smallPasses(p) != nil {
+		return false
+	}
+	if p.External() { // whose way shares nothing with the pod's but the far side
+		return shaking(p, model.VantageHere)
+	}
+	return slowElsewhere(p, "tls")
+}
+
+// shaking says that a handshake hung for somebody at a vantage, too.
+func shaking(p *diagnose.Pass, v model.Vantage) bool {
+	return p.Same(v) || slices.ContainsFunc(p.Case.Tries, func(t model.Try) bool {
+		return t.Vantage == v && t.Failed == "tls" && t.Result == model.TimedOut
+	})
+}
+
+func reportHangingShakes(p *diagnose.Pass, shakes *shaken) {
+	seen := p.Seen()
+	took := seen.PhaseOf("tls").Duration.Round(100 * time.Millisecond)
+	p.Report(diagnose.Finding{
+		Subject: farSide(p), Confidence: diagnose.Likely, Sometimes: shakes.quick > 0,
+		Title:    fmt.Sprintf("%s takes connections and does not finish the TLS handshake within %s", p.Host(), took),
+		Summary:  "Connections stand at once, the client's first message is acknowledged, and then the far side, which has to compute, says nothing for long. Clients give up (\"TLS handshake timeout\").",
+		Evidence: append([]diagnose.Evidence{probe(fmt.Sprintf("the TLS handshake did not end within %s, %s", took, seen.Detail)), probe("other places wait for it as well")}, shakes.evidence(seen)...),
+		Fix:      []diagnose.Command{{Text: askForCPU, Verify: again(p)}},
+	})
 }
 
 // shaken is what the question's tries tell of their connections and handshakes.
 type shaken struct {
 	stood       []time.Duration // how long connections took
 	slow, lossy int             // handshakes that took long; of them, those in which packets got lost
+	quick       int             // those that did not take long
 }
 
 func handshakes(p *diagnose.Pass) shaken {
@@ -91,6 +131,8 @@ func (s *shaken) count(phases []model.Phase) {
 			if ph.Lost > 0 {
 				s.lossy++
 			}
+		case ph.Name == "tls" && ph.Result == model.OK:
+			s.quick++
 		}
 	}
 }
