@@ -34,6 +34,8 @@ type Noise struct {
 	Left     int           `json:"left,omitempty"`     // attempts that were due and not sent: too many were still under way
 	LagP50   time.Duration `json:"lagP50"`             // by which its timer was late
 	LagMax   time.Duration `json:"lagMax"`             //
+	Held     time.Duration `json:"held,omitempty"`     // all stretches together in which it did not run though it wanted to
+	Over     time.Duration `json:"over,omitempty"`     // for how long it looked
 	Load     float64       `json:"load,omitempty"`     // of its node: runnable processes, over one minute
 	CPUs     int           `json:"cpus,omitempty"`     // that it may use
 	Pressure float64       `json:"pressure,omitempty"` // share of the last 10 s in which some process waited for a CPU, in percent
@@ -43,4 +45,12 @@ type Noise struct {
 type Ending struct {
 	Told time.Time `json:"told"`          // by the API server's or the kubelet's clock, in whole seconds
 	Shut time.Time `json:"shut,omitzero"` // since when it took no connection where it was asked by itself; zero: not asked, or it took all
+}
+
+// HeldShare is the share of the time in which the prober did not run though it wanted to.
+func (n *Noise) HeldShare() float64 {
+	if n.Over <= 0 {
+		return 0
+	}
+	return float64(n.Held) / float64(n.Over)
 }

@@ -24,6 +24,8 @@ const (
 // lag is how late the prober's own timer was.
 type lag struct {
 	mu   sync.Mutex
+	from time.Time
+	held time.Duration
 	last time.Time
 	all  []time.Duration // a ring
 	n    int
@@ -34,7 +36,10 @@ type lag struct {
 // delay is a stretch in which the prober did not run.
 type delay struct{ from, to time.Time }
 
-func newLag() *lag { return &lag{last: time.Now()} }
+func newLag() *lag {
+	now := time.Now()
+	return &lag{from: now, last: now}
+}
 
 func (l *lag) beat(ctx context.Context) {
 	for {
@@ -59,6 +64,7 @@ func (l *lag) note(due, now time.Time) {
 	l.most = max(l.most, d)
 	l.last = now
 	if d > worthOf {
+		l.held += d
 		l.late = append(l.late, delay{due, now})
 		if len(l.late) > keptBeats {
 			l.late = slices.Delete(l.late, 0, len(l.late)-keptBeats)
@@ -85,7 +91,7 @@ func (l *lag) between(from, to time.Time) time.Duration {
 func (l *lag) noise() model.Noise {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := model.Noise{LagMax: l.most, CPUs: runtime.GOMAXPROCS(0)}
+	n := model.Noise{LagMax: l.most, CPUs: runtime.GOMAXPROCS(0), Held: l.held, Over: l.last.Sub(l.from)}
 	if len(l.all) > 0 {
 		v := slices.Sorted(slices.Values(l.all))
 		n.LagP50 = v[len(v)/2]

@@ -13,6 +13,9 @@ type Slowness struct {
 	Rate  Rate          `json:"rate"`
 	Took  time.Duration `json:"took"` // the median of those that took long
 	Class Class         `json:"class"`
+
+	Held time.Duration `json:"held,omitempty"` // of a sender: how long it did not run, of Over
+	Over time.Duration `json:"over,omitempty"`
 }
 
 // A try is slow when one phase took a second or more, and three times as long as
@@ -73,8 +76,9 @@ func slowness(own []model.Try) *Slowness {
 const Sender = "sender"
 
 // starved tells of a place at which a third of the tries were held up by the
-// sender's own lack of CPU; nil: they were not.
-func starved(tries []model.Try, origin model.Vantage) *Slowness {
+// sender's own lack of CPU, or the sender itself for much of the time: then tries
+// begin late, and are quick in the moments in which it runs. nil: neither.
+func starved(tries []model.Try, noise []model.Noise, origin model.Vantage) *Slowness {
 	var lags []time.Duration
 	all := 0
 	for i := range tries {
@@ -85,13 +89,30 @@ func starved(tries []model.Try, origin model.Vantage) *Slowness {
 			}
 		}
 	}
-	if len(lags) < leastSlow || 3*len(lags) < all {
+	s := &Slowness{Phase: Sender, Rate: wilson(len(lags), all, 0.95), Class: Intermittent}
+	for i := range noise {
+		if n := &noise[i]; n.Vantage == origin && Held(n) {
+			s.Held, s.Over, s.Took = n.Held, n.Over, n.LagMax
+		}
+	}
+	if s.Over == 0 && (len(lags) < leastSlow || 3*len(lags) < all) {
 		return nil
 	}
-	slices.Sort(lags)
-	s := &Slowness{Phase: Sender, Rate: wilson(len(lags), all, 0.95), Took: lags[len(lags)/2], Class: Intermittent}
-	if float64(len(lags)) >= persistent*float64(all) {
+	if len(lags) > 0 {
+		slices.Sort(lags)
+		s.Took = lags[len(lags)/2]
+	}
+	if all > 0 && float64(len(lags)) >= persistent*float64(all) {
 		s.Class = Persistent
 	}
 	return s
+}
+
+// heldFor is how long a prober has to look for its own delays to say something of
+// its place.
+const heldFor = 5 * time.Second
+
+// Held says that a prober did not run for two fifths of the time, though it wanted to.
+func Held(n *model.Noise) bool {
+	return n.Over >= heldFor && n.HeldShare() >= 0.4 && n.LagMax > Lateness
 }

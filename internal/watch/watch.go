@@ -107,7 +107,7 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return t.Lag > Lateness })
 	s.Late = all - len(kept)
 	s.Idle = IdleOf(tries, origin)
-	s.Slow = starved(tries, origin)
+	s.Slow = starved(tries, noise, origin)
 	if len(kept) == 0 {
 		s.Verdict, s.Rate = Classify(nil), wilson(0, 0, 0.95)
 		s.Slices = []Slice{}

@@ -13,6 +13,9 @@ var phaseWords = map[string]string{"dns": "the lookup of the name", "tcp": "the 
 
 // slowEvidence says what takes long, and how often.
 func slowEvidence(s *watch.Slowness) diagnose.Evidence {
+	if s.Phase == watch.Sender && s.Over > 0 {
+		return probe(fmt.Sprintf("podpath's own prober there did not get to run for %s of %s", s.Held.Round(100*time.Millisecond), s.Over.Round(100*time.Millisecond)))
+	}
 	if s.Phase == watch.Sender {
 		return probe(fmt.Sprintf("podpath's own prober there did not get to run in time in %d of %d tries, in half of them for more than %s", s.Rate.Count, s.Rate.Of, s.Took.Round(10*time.Millisecond)))
 	}

@@ -27,6 +27,7 @@ type Spec struct {
 	Tries   []Tries          `json:"tries"`   // what a series told
 	Instead string           `json:"instead"` // of a near miss: the rule that explains it
 
+	Noise   []model.Noise            `json:"noise"`   // of the probers of a series
 	Lookups map[model.Vantage]string `json:"lookups"` // of a series: how the name's lookup fared, one character a try
 }
 
@@ -67,7 +68,7 @@ func Parse(text []byte, base *Spec) (*Spec, error) {
 		s.Observe = base.Observe
 	}
 	if s.Tries == nil {
-		s.Tries = base.Tries
+		s.Tries, s.Noise = base.Tries, base.Noise
 	}
 	if s.Lookups == nil {
 		s.Lookups = base.Lookups
@@ -151,6 +152,7 @@ func (s *Spec) Case() (*model.Case, error) {
 		}
 		c.Observations = append(c.Observations, one)
 	}
+	c.Noise = s.Noise
 	if c.Tries, err = s.tries(c, dst); err != nil {
 		return nil, err
 	}
