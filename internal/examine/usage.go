@@ -90,6 +90,12 @@ func keepUse(c *model.Case, first, second kube.Use) {
 		}
 	}
 	c.World.Usage, c.World.NodeUsage = first.Usage, first.Nodes
+	for node, n := range second.Nodes {
+		for pod, w := range first.Nodes[node].Written {
+			w.After = n.Written[pod].Before
+			n.Written[pod] = w
+		}
+	}
 	if second.Nodes != nil {
 		c.World.NodeUsage = second.Nodes
 	}

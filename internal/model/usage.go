@@ -40,8 +40,16 @@ func (u *Usage) Share() (share float64, periods int64, lately, ok bool) {
 	return float64(last.Stopped) / float64(last.Periods), last.Periods, false, true
 }
 
-// NodeUsage is what a node uses, by the metrics API.
+// NodeUsage is what a node uses, by the metrics API, and what its pods write, by its kubelet.
 type NodeUsage struct {
-	CPU    float64 `json:"cpu"`    // in cores
-	Memory int64   `json:"memory"` // working set in bytes
+	CPU     float64         `json:"cpu"`    // in cores
+	Memory  int64           `json:"memory"` // working set in bytes
+	Written map[Ref]Written `json:"written,omitempty"`
+}
+
+// Written is what the containers of a pod have written to disks, in bytes since they
+// started: when the probes began, and when they were over (zero: not read again).
+type Written struct {
+	Before int64 `json:"before"`
+	After  int64 `json:"after,omitempty"`
 }

@@ -74,6 +74,7 @@ func diskOf(c *model.Case, n *model.Node) (Use, bool) {
 		}
 	}
 	u.Says = append(u.Says, diskSize(c, set)...)
+	u.Says = append(u.Says, writers(c.World.NodeUsage[n.Name].Written)...)
 	u.Says = append(u.Says, advisedOf(c, set)...)
 	if u.Used >= saturated {
 		u.State = Out
@@ -82,6 +83,33 @@ func diskOf(c *model.Case, n *model.Node) (Use, bool) {
 	u.settle()
 	return u, true
 }
+
+// writers says which pods wrote most to the node's disks while the probes ran, or,
+// where nothing changed or it was read once, since their containers started. The
+// kubelet tells of all disks together; what the runtime writes (image pulls) is no pod's.
+func writers(written map[model.Ref]model.Written) []string {
+	var lately, ever []Share
+	for _, pod := range slices.Sorted(maps.Keys(written)) {
+		w := written[pod]
+		if n := w.After - w.Before; w.After > 0 && n >= mib {
+			lately = append(lately, Share{Ref: pod, Count: float64(n) / mib})
+		}
+		if n := max(w.Before, w.After); n >= mib {
+			ever = append(ever, Share{Ref: pod, Count: float64(n) / mib})
+		}
+	}
+	list, when := lately, "while the probes ran"
+	if len(list) == 0 {
+		list, when = ever, "since its containers started"
+	}
+	var out []string
+	for _, s := range most(list) {
+		out = append(out, fmt.Sprintf("%s wrote %.0f MiB %s", s.Ref, s.Count, when))
+	}
+	return out
+}
+
+const mib = 1 << 20
 
 // alone says that a scale set has one machine: a metric of the set is its own.
 func alone(c *model.Case, set string) bool {

@@ -101,16 +101,23 @@ func (r *useReader) kubelet(ctx context.Context, node string) {
 	body, err := r.api.Get().AbsPath("/api/v1/nodes", node, "proxy/metrics/cadvisor").Stream(ctx)
 	if err == nil {
 		defer body.Close()
-		err = readCadvisor(io.LimitReader(body, maxCadvisor), r.add)
+		err = readCadvisor(io.LimitReader(body, maxCadvisor), func(s sample) { r.add(node, s) })
 	}
 	if err != nil && ctx.Err() == nil {
 		r.gap("how often containers of node "+node+" are stopped by their CPU limit", model.NewRef("node", node), err, "get nodes/proxy")
 	}
 }
 
-// add keeps one counter of a pod that is wanted.
-func (r *useReader) add(s sample) {
+// add keeps one counter of a pod that is wanted; who writes to the node's disks may be any pod.
+func (r *useReader) add(node string, s sample) {
 	pod := model.NewRef("pod", s.namespace, s.pod)
+	if s.metric == metricWritten && s.container == "" {
+		return // of the pod's own group, which holds its containers'
+	}
+	if s.metric == metricWritten {
+		r.written(node, pod, int64(s.value))
+		return
+	}
 	if !slices.Contains(r.wanted, pod) {
 		return
 	}
@@ -130,6 +137,24 @@ func (r *useReader) add(s sample) {
 	}
 }
 
+// written adds up what a pod's containers wrote, disk by disk.
+func (r *useReader) written(node string, pod model.Ref, bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.out.Nodes[node]
+	if n.Written == nil {
+		n.Written = map[model.Ref]model.Written{}
+	}
+	if w, known := n.Written[pod]; known || len(n.Written) < maxWriters {
+		w.Before += bytes
+		n.Written[pod] = w
+	}
+	r.out.Nodes[node] = n
+}
+
+// maxWriters bounds the pods of one node of which this is kept.
+const maxWriters = 1000
+
 func (r *useReader) usage(key containerKey) *model.Usage {
 	u := r.by[key]
 	if u == nil {
@@ -146,10 +171,13 @@ type sample struct {
 	at                                time.Time
 }
 
+// metricWritten is a counter for each container and disk.
+const metricWritten = "container_fs_writes_bytes_total"
+
 // cadvisorMetrics are those that are kept (github.com/google/cadvisor,
 // docs/storage/prometheus.md).
 var cadvisorMetrics = []string{
-	"container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total", "container_cpu_cfs_throttled_seconds_total", "container_oom_events_total",
+	"container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total", "container_cpu_cfs_throttled_seconds_total", "container_oom_events_total", metricWritten,
 }
 
 // readCadvisor finds these in the text format of Prometheus, a line a sample, and
@@ -247,7 +275,9 @@ func (r *useReader) nodeMetrics(ctx context.Context, node string) {
 	if r.get(ctx, &doc, "usage of "+string(ref), ref, "get nodes.metrics.k8s.io", "/apis/metrics.k8s.io/v1beta1/nodes", node) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.out.Nodes[node] = model.NodeUsage{CPU: quantity(doc.Usage["cpu"]), Memory: int64(quantity(doc.Usage["memory"]))}
+		n := r.out.Nodes[node]
+		n.CPU, n.Memory = quantity(doc.Usage["cpu"]), int64(quantity(doc.Usage["memory"]))
+		r.out.Nodes[node] = n
 	}
 }
 

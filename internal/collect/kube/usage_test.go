@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/podpath/podpath/internal/model"
 )
 
 const cadvisorText = `# HELP container_cpu_cfs_periods_total Number of elapsed enforcement period intervals.
@@ -47,4 +49,19 @@ func FuzzReadCadvisor(f *testing.F) {
 			}
 		})
 	})
+}
+
+func TestWritten(t *testing.T) {
+	r := &useReader{out: Use{Nodes: map[string]model.NodeUsage{"n0": {CPU: 1}}}, by: map[containerKey]*model.Usage{}}
+	const text = `container_fs_writes_bytes_total{container="",device="/dev/sda",id="/kubepods/pod1",image="",name="",namespace="logs",pod="a"} 700 1
+container_fs_writes_bytes_total{container="app",device="/dev/sda",id="/kubepods/pod1/c0",image="i",name="c0",namespace="logs",pod="a"} 500 1
+container_fs_writes_bytes_total{container="app",device="/dev/sdb",id="/kubepods/pod1/c0",image="i",name="c0",namespace="logs",pod="a"} 200 1
+`
+	if err := readCadvisor(strings.NewReader(text), func(s sample) { r.add("n0", s) }); err != nil {
+		t.Fatal(err)
+	}
+	n := r.out.Nodes["n0"]
+	if n.CPU != 1 || len(n.Written) != 1 || n.Written["pod/logs/a"].Before != 700 || len(r.by) != 0 {
+		t.Errorf("%+v, %+v", n, r.by)
+	}
 }
