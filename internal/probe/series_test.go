@@ -153,7 +153,7 @@ func TestLag(t *testing.T) {
 		if d := l.between(at.Add(2*time.Second), at.Add(3*time.Second)); d < 900*time.Millisecond {
 			t.Errorf("no beat for a second: %s", d)
 		}
-		if n := l.noise(); n.LagMax != 800*time.Millisecond || n.LagP50 != 2*time.Millisecond || n.CPUs == 0 {
+		if n := l.noise(); n.LagMax != 800*time.Millisecond || n.LagP50 != 2*time.Millisecond || n.CPUs == 0 || n.Held != 800*time.Millisecond || n.Over != 2*time.Second {
 			t.Errorf("noise: %+v", n)
 		}
 	})
