@@ -222,6 +222,7 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	if len(req.Backends) == 0 {
 		req.Backends = podsNamed(c)
 	}
+	req.Facts.Behind = behind(c)
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
 	if req.FarNodes = farNodes(c); len(req.FarNodes) == 0 && outside(c.Question.To) {
 		req.Sharers = otherNodes(c, from.Node)

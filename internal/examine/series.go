@@ -34,6 +34,7 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	}
 	c.Noise = seen.Noise
 	c.Tries = append(firstTries(c, seen.Tries), seen.Tries...)
+	apart(c)
 	typical(c)
 	if c.More = o.Probe.Series == nil; c.More {
 		return // a few more tries of one question: nothing to tell beside them

@@ -26,9 +26,28 @@ const (
 
 // gaps keeps connections silent for the gaps that were asked for, then searches.
 func (s *series) gaps(ctx context.Context) {
+	var more sync.WaitGroup
+	defer more.Wait()
+	for _, t := range s.members {
+		if t.Purpose == PurposeBehind && s.keepAt != nil {
+			s.holdAt(ctx, t, &more)
+		}
+	}
 	s.hold(ctx, s.spec.Gaps())
 	if s.spec.Search > 0 {
 		s.search(ctx)
+	}
+}
+
+// holdAt keeps connections to another target for the same gaps.
+func (s *series) holdAt(ctx context.Context, t Target, all *sync.WaitGroup) {
+	for _, gap := range s.spec.Gaps() {
+		all.Go(func() {
+			at := time.Now()
+			if o := s.keepAt(ctx, t, gap); ctx.Err() == nil {
+				s.outcome(&o, at, s.lag.between(at.Add(gap), time.Now()), gap)
+			}
+		})
 	}
 }
 

@@ -88,6 +88,7 @@ const (
 	PurposeByName       = "control:by-name"       // the question without the address that it pins
 	PurposeDNSTCP       = "control:dns-tcp"       // TCP to the DNS server
 	PurposeEndpoint     = "control:endpoint"      // one endpoint of the Service, past the Service
+	PurposeBehind       = "control:behind"        // a Service to which the asked pods send requests on
 	PurposeDNSServer    = "dns-server"            // the question's name at one server
 	PurposeDNSPod       = "control:dns-pod"       // a name of the cluster at one of its DNS pods
 	PurposeRecheck      = "recheck:counters"      // the question again, between two readings of the node's counters

@@ -21,6 +21,7 @@ type Facts struct {
 	ClusterDomain string            // default cluster.local
 	NoClusterDNS  bool              // the pod does not ask the cluster's DNS
 	Backends      []netip.AddrPort  // the endpoints of the Service that is asked for: each is tried by itself
+	Behind        []Behind          // what the asked pods seem to send requests on to
 	DNSServers    []netip.Addr      // servers to ask one by one: CoreDNS pods, the VNet's DNS
 	ExtraRoots    string            // PEM that the user gave
 	Timeouts      Timeouts
@@ -73,6 +74,11 @@ func PlanFor(q model.Question, f Facts) Plan {
 			p.Targets = append(p.Targets, endpointTarget(base, a, f.Patient))
 		}
 	}
+	for _, b := range f.Behind {
+		if asked.Proxy == "" && base.asks() {
+			p.Targets = append(p.Targets, behindTarget(base, b, f))
+		}
+	}
 	if isName(base.Host) {
 		p.Targets = append(p.Targets, dnsControls(base, f)...)
 	}
@@ -97,6 +103,24 @@ func endpointTarget(base Target, a netip.AddrPort, patient bool) Target {
 	if !isName(t.Host) {
 		t.Host = a.Addr().String()
 	}
+	return t
+}
+
+// Behind is a Service to which a proxy sends requests on.
+type Behind struct {
+	Service model.Ref
+	Port    uint16
+}
+
+// behindTarget asks what lies behind a proxy as the proxy is asked.
+func behindTarget(base Target, b Behind, f Facts) Target {
+	t := base.as(PurposeBehind, Always)
+	t.Host, t.Port, t.Address, t.Scheme = b.Service.Part(1)+"."+b.Service.Part(0)+".svc."+clusterDomain(f)+".", b.Port, netip.Addr{}, "http"
+	if b.Port == 443 {
+		t.Scheme = "https"
+	}
+	t.Label = string(b.Service)
+	t.Timeouts = Timeouts{TCP: endpointLimit, TLS: endpointAnswer, HTTP: endpointAnswer, Body: endpointAnswer}
 	return t
 }
 

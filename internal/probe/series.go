@@ -107,7 +107,10 @@ func (s *Series) validate() error {
 func (p *Plan) members() []Target {
 	var out []Target
 	for _, t := range p.Targets {
-		if t.When == Always && (t.Purpose == "" || t.Purpose == PurposeQuestion || t.Purpose == PurposeEndpoint) && len(out) < maxMembers {
+		if t.Purpose == PurposeBehind && (p.Series == nil || len(p.Series.Gaps()) == 0) {
+			continue // what it does with kept connections is the question
+		}
+		if t.When == Always && (t.Purpose == "" || t.Purpose == PurposeBehind || t.Purpose == PurposeQuestion || t.Purpose == PurposeEndpoint) && len(out) < maxMembers {
 			t = t.filled(p)
 			t.MaxBody = min(t.MaxBody, 4<<10) // enough to see that it comes
 			out = append(out, t)
@@ -134,6 +137,7 @@ func RunSeries(ctx context.Context, plan Plan, emit func(Line) error) error {
 		return errors.New("plan: nothing that a series could repeat")
 	}
 	s.keep = func(ctx context.Context, gap time.Duration) model.Observation { return r.kept(ctx, s.members[0], gap) }
+	s.keepAt = r.kept
 	return s.run(ctx)
 }
 
@@ -148,6 +152,7 @@ type series struct {
 	members []Target
 	try     func(context.Context, Target) []model.Observation
 	keep    func(context.Context, time.Duration) model.Observation
+	keepAt  func(context.Context, Target, time.Duration) model.Observation
 	lag     *lag
 
 	mu      sync.Mutex // of what follows: outcomes come side by side

@@ -129,6 +129,7 @@ func All() []diagnose.Rule {
 		snatPorts,
 		tlsResetByEndpoint,
 		tlsSlow,
+		upstreamClosesIdle,
 		wrongPort,
 		wrongProtocol,
 	}

@@ -22,7 +22,7 @@ Mend it with the owner of the service; retry with a growing pause when it is 503
 	Hop:    model.HopHTTP,
 	Covers: []string{"endpoint-5xx"},
 	Needs:  []string{"probe"},
-	Under:  []string{"endpoint-not-serving", "session-affinity-bad", "noproxy-missing"},
+	Under:  []string{"endpoint-not-serving", "session-affinity-bad", "noproxy-missing", "upstream-closes-idle"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		status := diagnose.Status(seen)

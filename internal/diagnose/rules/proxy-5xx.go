@@ -22,7 +22,7 @@ Mend it at the proxy: its name resolution, its own way out, its load.
 	Hop:    model.HopAppliance,
 	Covers: []string{"nva-proxy-5xx"},
 	Needs:  []string{"probe"},
-	Under:  []string{"noproxy-missing"},
+	Under:  []string{"noproxy-missing", "upstream-closes-idle"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
 		status := diagnose.Status(seen)

@@ -4,6 +4,7 @@
 //	app                                   idle until SIGTERM
 //	app http://:8080?status=503 tcp://:5432 udp://:53 burn://2
 //	app http://:8080 linger://6s          SIGTERM closes the listener at once; the process ends later
+//	app proxy://:80?to=web.shop:80        sends requests on over connections that it keeps
 //	app keep://203.0.113.10:80?every=8s   keeps a connection and uses it now and then
 //	app keep://10.0.0.9:53?every=1s&protocol=udp  … one UDP socket
 //	app flanneld --ip-masq                idle too: it stands for Flannel's agent

@@ -90,6 +90,8 @@ func parse(arg string) (func(context.Context) error, error) {
 			return nil, err
 		}
 		return p.run, o.done()
+	case "proxy":
+		return parseProxy(u, &o)
 	case "lookup":
 		return asks(u, &o)
 	case "files", "eat", "exit":
@@ -101,7 +103,7 @@ func parse(arg string) (func(context.Context) error, error) {
 		}
 		return func(ctx context.Context) error { return burn(ctx, n) }, o.done()
 	}
-	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT, lookup://NAME, burn://N, files://N, eat://N, exit://DURATION or linger://DURATION")
+	return nil, errors.New("an argument is http://, https://, tcp:// or udp:// with [ADDR]:PORT, keep://HOST:PORT, proxy://[ADDR]:PORT?to=HOST:PORT, lookup://NAME, burn://N, files://N, eat://N, exit://DURATION or linger://DURATION")
 }
 
 // options reads query parameters, each once, and refuses those nobody read.

@@ -156,6 +156,13 @@ func (s *Spec) Case() (*model.Case, error) {
 	if c.Tries, err = s.tries(c, dst); err != nil {
 		return nil, err
 	}
+	c.Tries = slices.DeleteFunc(c.Tries, func(t model.Try) bool {
+		if t.Purpose == "control:behind" {
+			c.Behind = append(c.Behind, t)
+			return true
+		}
+		return false
+	})
 	q := c.Question
 	flow := model.Flow{Protocol: q.Protocol, Dst: dst.Addr(), DstPort: dst.Port(), Host: firstOf(q.Host, q.To.Host), Scheme: q.To.Scheme, From: sender(c)}
 	if len(c.Observations) > 0 && c.Observations[0].Failed == "dns" {

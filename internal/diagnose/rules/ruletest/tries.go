@@ -14,6 +14,7 @@ type Tries struct {
 	Vantage model.Vantage `json:"vantage"` // default pod
 	Purpose string        `json:"purpose"` // default question
 	Address string        `json:"address"` // default the question's
+	Target  string        `json:"target"`  // default the question's
 	Of      string        `json:"of"`      // one character a try: . works, F fails, s connects after a second, as when its first SYN was lost, w waits four seconds for the answer, h three for the TLS handshake, H too, with packets lost, L is late itself
 	MACs    string        `json:"macs"`    // one character a try: whose hardware address the sender had for the address
 	Silent  string        `json:"silent"`  // over a kept connection, after so long
@@ -27,7 +28,7 @@ const every = 100 * time.Millisecond
 func (s *Spec) tries(c *model.Case, dst netip.AddrPort) ([]model.Try, error) {
 	var out []model.Try
 	for i, spec := range s.Tries {
-		t := model.Try{Vantage: cmp.Or(spec.Vantage, model.VantagePod), Purpose: cmp.Or(spec.Purpose, "question"), Address: dst, Target: c.Question.To.Raw}
+		t := model.Try{Vantage: cmp.Or(spec.Vantage, model.VantagePod), Purpose: cmp.Or(spec.Purpose, "question"), Address: dst, Target: cmp.Or(spec.Target, c.Question.To.Raw)}
 		if t.From = places[t.Vantage]; t.Vantage == model.VantagePod {
 			t.From = sender(c)
 		}
