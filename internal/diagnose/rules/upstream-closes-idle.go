@@ -34,8 +34,12 @@ less long; and let the proxy try requests again that may be repeated.
 	Under:  []string{"pod-terminating", "crash-loop", "oom-killed"},
 	Run: func(p *diagnose.Pass) {
 		seen := p.Seen()
-		if status := diagnose.Status(seen); status != 502 && status != 503 || !sometimesAnswers(p) || !atOnceAnswered(seen) {
+		status := diagnose.Status(seen)
+		if status != 502 && status != 503 || !sometimesAnswers(p) {
 			return
+		}
+		if took, ok := waitedMedian(p); !ok || took > soon {
+			return // it waited for a server that is hung, overloaded or away
 		}
 		for _, to := range behindOf(p.Case.Behind) {
 			if to.closes > 0 && to.rate.Of >= fewestBehind && to.rate.Count == 0 && !restless(p, to.service) {
@@ -127,12 +131,13 @@ func reportClosesIdle(p *diagnose.Pass, seen *model.Observation, to backend) {
 	}
 	r := watch.Failures(p.Case.Tries)[p.Origin()]
 	status := diagnose.Status(seen)
+	took, _ := waitedMedian(p)
 	f := diagnose.Finding{
 		Subject: subject, Sometimes: true, Confidence: diagnose.Likely,
 		Title:   fmt.Sprintf("%s closes idle connections that %s still uses", subject, p.Host()),
 		Summary: fmt.Sprintf("%s sends requests on over connections that it keeps. What is behind it closes them after %s of silence: a request that is sent at that moment is lost, and answered with %d.", p.Host(), shortly(to.closes), status),
 		Evidence: append([]diagnose.Evidence{
-			probe(fmt.Sprintf("%d of %d tries failed, with status %d, within %s of the request", r.Count, r.Of, status, (seen.PhaseOf("http").Duration+time.Millisecond-1).Truncate(time.Millisecond)), seen.From),
+			probe(fmt.Sprintf("%d of %d tries failed, with status %d, most within %s of the request", r.Count, r.Of, status, (took+time.Millisecond-1).Truncate(time.Millisecond)), seen.From),
 			probe(fmt.Sprintf("%s, asked by itself over new connections, answered all of %d tries", to.service, to.rate.Of), to.service),
 			probe(fmt.Sprintf("%s closed connections that were kept to it after %s of silence", to.service, shortly(to.closes)), to.service),
 		}, answerEvidence(seen)...),
@@ -149,9 +154,22 @@ func shortly(d time.Duration) time.Duration { return d.Round(10 * time.Milliseco
 // soon is how long a proxy takes to say that its connection was closed: it waits for nobody.
 const soon = 250 * time.Millisecond
 
-// atOnceAnswered says that an error came faster than from a proxy that waits for a
-// server that is hung or overloaded, or tries to reach one that is away.
-func atOnceAnswered(o *model.Observation) bool {
-	ph := o.PhaseOf("http")
-	return ph != nil && ph.Duration < soon
+// waitedMedian is how long the answers took with which tries of the question failed, in the middle.
+func waitedMedian(p *diagnose.Pass) (time.Duration, bool) {
+	var took []time.Duration
+	for _, t := range p.Case.Tries {
+		if t.Vantage != p.Origin() || t.Purpose != "question" || t.Failed != "http" || t.Idle > 0 || t.Lag > watch.Lateness {
+			continue
+		}
+		for _, ph := range t.Phases {
+			if ph.Name == "http" {
+				took = append(took, ph.Duration)
+			}
+		}
+	}
+	if len(took) == 0 {
+		return 0, false
+	}
+	slices.Sort(took)
+	return took[len(took)/2], true
 }

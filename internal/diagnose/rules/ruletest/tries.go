@@ -17,6 +17,7 @@ type Tries struct {
 	Target  string        `json:"target"`  // default the question's
 	Of      string        `json:"of"`      // one character a try: . works, F fails, s connects after a second, as when its first SYN was lost, w waits four seconds for the answer, h three for the TLS handshake, H too, with packets lost, L is late itself
 	MACs    string        `json:"macs"`    // one character a try: whose hardware address the sender had for the address
+	Millis  int           `json:"millis"`  // that HTTP answers took which are failures; default 4
 	Silent  string        `json:"silent"`  // over a kept connection, after so long
 	Failed  string        `json:"failed"`  // default tcp
 	Result  model.Reason  `json:"result"`  // of those that fail; default timeout
@@ -79,6 +80,9 @@ func (s *Tries) each(t model.Try) []model.Try {
 			t.Took = phase.Duration
 		}
 		t.Phases = []model.Phase{phase}
+		if t.Failed == "http" {
+			t.Phases = append(t.Phases, model.Phase{Name: "http", Result: bad, Duration: time.Duration(cmp.Or(s.Millis, 4)) * time.Millisecond})
+		}
 		if c == 'h' || c == 'H' {
 			shake := model.Phase{Name: "tls", Result: model.OK, Duration: 3 * time.Second}
 			if c == 'H' {
