@@ -53,29 +53,29 @@ less long; and let the proxy try requests again that may be repeated.
 // fewestBehind is how often what lies behind a proxy has to have answered, each time, to be called well.
 const fewestBehind = 8
 
-// backend is a Service behind a proxy as the series saw it by itself.
-type backend struct {
+// behindProxy is a Service behind a proxy as the series saw it by itself.
+type behindProxy struct {
 	service model.Ref
 	rate    watch.Rate    // of failures over new connections
 	closes  time.Duration // the shortest silence after which it closed a kept connection; 0: it closed none
 }
 
-func behindOf(tries []model.Try) []backend {
-	var out []backend
+func behindOf(tries []model.Try) []behindProxy {
+	var out []behindProxy
 	for _, t := range tries {
 		if t.Result == model.ProbeFailed || t.Lag > watch.Lateness {
 			continue
 		}
-		at := slices.IndexFunc(out, func(b backend) bool { return string(b.service) == t.Target })
+		at := slices.IndexFunc(out, func(b behindProxy) bool { return string(b.service) == t.Target })
 		if at < 0 {
-			at, out = len(out), append(out, backend{service: model.Ref(t.Target)})
+			at, out = len(out), append(out, behindProxy{service: model.Ref(t.Target)})
 		}
 		out[at].add(&t)
 	}
 	return out
 }
 
-func (b *backend) add(t *model.Try) {
+func (b *behindProxy) add(t *model.Try) {
 	if t.Idle == 0 {
 		b.rate.Of++
 		if t.Result != model.OK {
@@ -122,7 +122,7 @@ func restless(p *diagnose.Pass, ref model.Ref) bool {
 	return false
 }
 
-func reportClosesIdle(p *diagnose.Pass, seen *model.Observation, to backend) {
+func reportClosesIdle(p *diagnose.Pass, seen *model.Observation, to behindProxy) {
 	svc := p.Case.World.Kube.Services[to.service]
 	subject := to.service
 	for _, pod := range selected(p, svc) {
