@@ -579,7 +579,7 @@ func (p *parser) exec(where string, n *yaml.Node, of *Step) (*ExecStep, *yaml.No
 // tags each value may have.
 var serveKeys = map[string][]string{
 	"status": {"!!int"}, "path": {"!!str"}, "share": {"!!int", "!!float"}, "tls": {"!!str"}, "delay": {"!!str"}, "handshake": {"!!str"}, "refuse": {"!!bool"},
-	"silent": {"!!bool"}, "drop": {"!!bool"}, "reset": {"!!bool"}, "allow": {"!!seq", "!!str"}, "allowStatus": {"!!int"}, "deny": {"!!str"},
+	"silent": {"!!bool"}, "drop": {"!!bool"}, "reset": {"!!bool"}, "allow": {"!!seq", "!!str"}, "allowStatus": {"!!int"}, "rate": {"!!int"}, "deny": {"!!str"},
 	"dateSkew": {"!!str"}, "body": {"!!int", "!!str"}, "header": {"!!map"}, "headers": {"!!map"}, "names": {"!!seq"}, "port": {"!!int"}, "ports": {"!!seq"},
 	"proxy": {"!!str"}, "user": {"!!str"}, "password": {"!!str"}, "rcode": {"!!str"}, "records": {"!!map"},
 }
