@@ -29,6 +29,9 @@ Mend it by taking the rule away, and away from what writes it, or by accepting t
 	},
 	Run: func(p *diagnose.Pass) {
 		filtered(p, model.Drop, func(w diagnose.Way, s *model.Step) {
+			if s.Filter.Table == "kube-proxy" && s.Filter.Chain == "cluster-ips-check" {
+				return // kube-proxy's own, for addresses that no Service has: that is what is wrong
+			}
 			shown, refuted := shareShows(p, w, s)
 			if refuted && !counted.MatchString(s.Filter.Text) { // one that counts drops all while it is full
 				return

@@ -97,3 +97,43 @@ tries: [{of: '`
 		}
 	}
 }
+
+// TestTheUsualFailureStandsForASeries holds that one failure of another kind, which
+// happened to come first, is not taken for what the question is about.
+func TestTheUsualFailureStandsForASeries(t *testing.T) {
+	const seen = `observe:
+- {vantage: pod, failed: tcp, result: timeout}
+- {vantage: pod, sample: true, ` + expired + `}
+- {vantage: pod, purpose: "control:endpoint", address: "10.244.1.11:8080", ` + expired + `}
+- {vantage: pod, purpose: "control:endpoint", address: "10.244.0.12:8080"}
+tries: [{of: 'F'}, {of: '.F.FF.FF..F.F..FF.F.F', failed: tls, result: cert-expired}]
+`
+	spec, err := ruletest.Parse([]byte(twoPods+seen), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := build(t, spec)
+	res := run(built)
+	if len(res.Causes) == 0 || res.Causes[0].Rule != "cert-expired" || res.Causes[0].Subject != "pod/shop/web-1" {
+		t.Errorf("want cert-expired of pod/shop/web-1\n%s", dump(built, &res))
+	}
+}
+
+// TestAnOldAddressOfAName holds that a name which leads to an address that no Service
+// has is what is told, and neither the cluster nor kube-proxy's own rule for such addresses.
+func TestAnOldAddressOfAName(t *testing.T) {
+	spec, err := ruletest.Parse([]byte(`
+ask: {to: 'http://web.shop.svc.cluster.local', dst: 10.0.99.9}
+observe:
+- {vantage: pod, failed: tcp, result: timeout, address: "10.0.99.9:80"}
+- {vantage: other-node, failed: tcp, result: timeout, address: "10.0.99.9:80"}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := build(t, spec)
+	res := run(built)
+	if len(res.Causes) == 0 || res.Causes[0].Hop != model.HopDNS || res.Causes[0].Confidence != diagnose.Likely || !strings.Contains(text(&res.Causes[0]), "10.0.99.9, which no Service has") {
+		t.Errorf("want an old answer\n%s", dump(built, &res))
+	}
+}

@@ -58,10 +58,25 @@ func reportBreak(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 	if len(agree.With) > 0 && len(agree.Odd) == 0 {
 		f.Confidence = diagnose.Proven
 	}
+	if subject.Kind() == "cluster" && step.Hop == model.HopCNI && p.Case.Question.To.Host == p.Host() && len(p.Asked(p.Origin())) > 0 {
+		noService(p, &f, step)
+	}
 	if step.Hop == model.HopSNAT || step.Hop == model.HopNATGW {
 		unsurely(p, &f, "cluster") // its outbound type says what should have given an address
 	}
 	p.ReportAt(w, step, f)
+}
+
+// noService says of a name that leads to an address of the Service range which no
+// Service has: it is the answer that is old, and nothing on the way.
+func noService(p *diagnose.Pass, f *diagnose.Finding, step *model.Step) {
+	if _, err := netip.ParseAddr(p.Host()); err == nil {
+		return
+	}
+	f.Subject, f.Hop, f.Confidence = p.Endpoint(), model.HopDNS, min(f.Confidence, diagnose.Likely)
+	f.Title = fmt.Sprintf("%s is answered with %s, which no Service has", p.Host(), step.In.Dst)
+	f.Summary = "A Service that was made anew has another address. Whoever looked its name up before keeps the old one for a while, CoreDNS too, and a record outside the cluster's own names until somebody changes it."
+	f.Fix = []diagnose.Command{{Text: "See which address the Service has now; let clients look its name up again", Line: diagnose.Kubectl("get", "services", "-A"), Verify: again(p)}}
 }
 
 // lineFix shows the line that decides, and says how it is changed.
