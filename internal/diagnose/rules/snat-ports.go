@@ -63,11 +63,14 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 		}
 		only := thisNodeOnly(p, &f)
 		failed := metricEvidence(p, rule, &f)
+		all := outOnAll(p, rule, &f)
 		switch far, apart := p.Fate(model.VantageOtherNode), nodeApart(p, &f); {
-		case !only && !failed && !towards(p).crowded(), !only && far != diagnose.Unseen && !apart, !only && far == diagnose.Unseen && p.Fate(model.VantageNode) == diagnose.Works:
+		case !only && !failed && !towards(p).crowded(), !only && far != diagnose.Unseen && !apart && !(failed && all), !only && far == diagnose.Unseen && p.Fate(model.VantageNode) == diagnose.Works:
 			return // ports that ran out a while ago explain no failure that other nodes share
 		case failed && (only || apart):
 			f.Confidence = diagnose.Proven
+		case failed && all && luck(p):
+			f.Confidence = diagnose.Likely
 		case allPass(p) && (only && p.Same(model.VantageNode) || apart && towards(p).crowded()):
 			f.Confidence = diagnose.Likely
 		default:
@@ -114,6 +117,30 @@ func nodeApart(p *diagnose.Pass, f *diagnose.Finding) bool {
 		return false
 	}
 	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%d of %d tries failed from this node, %d of %d from another one, which goes out by the same load balancer", own.Count, own.Of, far.Count, far.Of)))
+	return true
+}
+
+// outOnAll says that this node and every other one that was read holds as many
+// connections to the destination as the rule gives it ports: it fails from all of
+// them, each for want of its own.
+func outOnAll(p *diagnose.Pass, rule model.Ref, f *diagnose.Finding) bool {
+	own, others := false, []string{}
+	for _, u := range resource.Kind(p.Case, "snat-lb") {
+		node, whole := strings.CutPrefix(u.Name, "source ports of ")
+		if !whole || u.Of != rule || !strings.HasPrefix(u.Toward, p.Seen().Address.String()+"/") {
+			continue
+		}
+		if u.State != resource.Out {
+			return false
+		}
+		if own = own || node == p.Node(); node != p.Node() {
+			others = append(others, node)
+		}
+	}
+	if !own || len(others) == 0 {
+		return false
+	}
+	f.Evidence = append(f.Evidence, diagnose.Evidence{Text: fmt.Sprintf("%s has none left towards it either: its own pods hold them", list(others)), Source: "node"})
 	return true
 }
 
