@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/podpath/podpath/internal/model"
 )
@@ -100,5 +101,38 @@ func TestPlanForNothing(t *testing.T) {
 	}
 	if p := PlanFor(model.Question{To: model.Endpoint{Kind: "internet"}}, f); len(p.Targets) != 1 {
 		t.Errorf("the internet is tried by %+v", p.Targets)
+	}
+}
+
+// What lies behind a proxy is asked as the proxy is, from the pod alone, and in series that keep connections.
+func TestPlanOfWhatLiesBehind(t *testing.T) {
+	to, err := model.ParseEndpoint("http://front.shop/x", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := Facts{Behind: []Behind{{Service: "service/shop/orders", Port: 8080}}}
+	p := PlanFor(model.Question{To: to, Protocol: "tcp"}, f)
+	find := func(list []Target) *Target {
+		for i := range list {
+			if list[i].Purpose == PurposeBehind {
+				return &list[i]
+			}
+		}
+		return nil
+	}
+	got := find(p.Targets)
+	if got == nil || got.Host != "orders.shop.svc.cluster.local." || got.Port != 8080 || got.Path != "/x" || got.Scheme != "http" || got.Address.IsValid() {
+		t.Fatalf("%+v", got)
+	}
+	if find(p.For(model.VantageNode, f).Targets) != nil {
+		t.Error("the node asks it as well")
+	}
+	p.Series = &Series{Every: time.Second, For: time.Minute}
+	if find(p.members()) != nil {
+		t.Error("a series that keeps no connections asks it again and again")
+	}
+	p.Series.Kept = []time.Duration{time.Second}
+	if find(p.members()) == nil {
+		t.Error("a series that keeps connections does not ask it")
 	}
 }
