@@ -40,6 +40,9 @@ Mend it with the owner of the service; retry with a growing pause when it is 503
 		if answerer(p, seen) == "" {
 			f.Confidence = diagnose.Likely
 		}
+		if _, _, named := serviceName(p.Host()); named && f.Subject.Kind() == "host" {
+			unsurely(p, &f, "service", "endpointslice", "pod") // it is a Service's name, and what is behind it was not read
+		}
 		p.Report(f)
 	},
 }
