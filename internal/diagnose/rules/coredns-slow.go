@@ -64,6 +64,9 @@ func reportSlowDNS(p *diagnose.Pass, svc *model.Service, servers []*model.Pod, s
 			{Text: "Give CoreDNS more replicas or a larger CPU limit (on AKS: coredns-autoscaler in kube-system), or cache on the nodes (AKS LocalDNS)", Verify: again(p)},
 		},
 	}
+	if g := unexcluded(p); len(g) > 0 {
+		f.Confidence, f.Gaps = diagnose.Possible, g
+	}
 	for _, v := range []model.Vantage{model.VantagePod, model.VantagePeer, model.VantageOtherNode} {
 		if r := slow[v]; r.Of > 0 {
 			f.Evidence = append(f.Evidence, probe(fmt.Sprintf("from %s: %d of %d lookups took longer than %s or got no answer", placeWords[v], r.Count, r.Of, lateAnswer)))
@@ -74,6 +77,22 @@ func reportSlowDNS(p *diagnose.Pass, svc *model.Service, servers []*model.Pod, s
 		f.Evidence = append(f.Evidence, kube(podState(pod)+", on node "+pod.Node+limitsOf(pod), pod.Ref()))
 	}
 	p.ReportOn(dnsWay, f)
+}
+
+// unexcluded is what was not read and could show somebody else who loses queries:
+// a node's own rules, or the name server behind CoreDNS.
+func unexcluded(p *diagnose.Pass) []model.Gap {
+	var out []model.Gap
+	if len(p.Case.World.Nodes) == 0 {
+		out = p.Gaps([]string{"nodefacts"})
+	}
+	behind := slices.ContainsFunc(p.Case.Tries, func(t model.Try) bool {
+		return t.Vantage == model.VantageNode && slices.Contains(p.Upstreams(), t.Resolver.Addr())
+	})
+	if !behind {
+		out = append(out, p.Gaps([]string{"probe:node", "vnet"})...)
+	}
+	return out
 }
 
 // limitsOf are the CPU limits of a pod's containers.

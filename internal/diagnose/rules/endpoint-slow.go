@@ -62,6 +62,9 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 			f.Confidence = diagnose.Possible // it may be quick elsewhere
 			f.Gaps = p.Gaps([]string{"probe:here"})
 		}
+		if g := unreadBehind(p); len(g) > 0 {
+			f.Confidence, f.Gaps = diagnose.Possible, g
+		}
 		p.Report(f)
 	},
 }
@@ -94,6 +97,9 @@ func sometimesSlow(p *diagnose.Pass, s *watch.Slowness) {
 		f.Evidence = append(f.Evidence, probe("other places, too, wait for some of its answers"))
 	case p.External():
 		f.Confidence = diagnose.Possible // it may be quick elsewhere
+	}
+	if g := unreadBehind(p); len(g) > 0 {
+		f.Confidence, f.Gaps = diagnose.Possible, g
 	}
 	p.Report(f)
 }

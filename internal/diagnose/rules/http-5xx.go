@@ -40,11 +40,20 @@ Mend it with the owner of the service; retry with a growing pause when it is 503
 		if answerer(p, seen) == "" {
 			f.Confidence = diagnose.Likely
 		}
-		if _, _, named := serviceName(p.Host()); named && f.Subject.Kind() == "host" {
-			unsurely(p, &f, "service", "endpointslice", "pod") // it is a Service's name, and what is behind it was not read
+		if g := unreadBehind(p); len(g) > 0 {
+			f.Confidence, f.Gaps = diagnose.Possible, g
 		}
 		p.Report(f)
 	},
+}
+
+// unreadBehind are the gaps that keep a Service's name from being told from a host's:
+// who answers behind it, and whom that asks in turn, was not read.
+func unreadBehind(p *diagnose.Pass) []model.Gap {
+	if _, _, is := serviceName(p.Host()); !is || askedService(p) != nil {
+		return nil
+	}
+	return p.Gaps([]string{"service", "endpointslice", "pod"})
 }
 
 // answererOr is the answerer, or a default where nothing on the way could have sent it.

@@ -79,6 +79,9 @@ func reportClosed(p *diagnose.Pass, tried []endpoint) {
 		f.Subject, f.Confidence = model.NewRef("service", svc.Namespace, svc.Name), diagnose.Likely
 		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("the Service sends to port %d; the containers declare %s", port, declared(e.pod)), f.Subject, e.pod.Ref()))
 		f.Fix = []diagnose.Command{{Text: "Correct the Service's targetPort", Line: diagnose.KubectlFor(f.Subject, "edit"), Verify: again(p)}}
+	case sockets == nil && luck(p):
+		f.Confidence, f.Sometimes = diagnose.Possible, true // where nothing listens, nothing ever answers
+		f.Fix = []diagnose.Command{look}
 	case sockets == nil:
 		f.Confidence = diagnose.Likely
 		f.Summary += " The server does not run, listens on another port, or on 127.0.0.1 only."
