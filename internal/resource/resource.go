@@ -109,9 +109,13 @@ const (
 	soon = time.Hour
 )
 
+// trending is the share from which a level that rises is expected to go on rising:
+// before, a burst of anything (podpath's own tries as well) looks like the beginning of the end.
+const trending = 0.25
+
 // settle fills State and Left from the numbers, unless State says more already.
 func (u *Use) settle() {
-	if u.Limit > 0 && u.Pace > 0 && u.Used < u.Limit {
+	if u.Limit > 0 && u.Pace > 0 && u.Used < u.Limit && u.Used >= trending*u.Limit {
 		if minutes := (u.Limit - u.Used) / u.Pace; minutes < 7*24*60 {
 			u.Left = time.Duration(minutes * float64(time.Minute)).Round(time.Second)
 		}

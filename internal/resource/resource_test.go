@@ -44,8 +44,9 @@ func TestSettle(t *testing.T) {
 		{Use{Used: 10, Limit: 100}, Room, 0},
 		{Use{Used: 80, Limit: 100}, Near, 0},
 		{Use{Used: 100, Limit: 100}, Out, 0},
-		{Use{Used: 10, Limit: 100, Pace: 3}, Near, 30 * time.Minute},
-		{Use{Used: 10, Limit: 100, Pace: 0.1}, Room, 15 * time.Hour},
+		{Use{Used: 40, Limit: 100, Pace: 2}, Near, 30 * time.Minute},
+		{Use{Used: 10, Limit: 100, Pace: 3}, Room, 0},
+		{Use{Used: 40, Limit: 100, Pace: 0.1}, Room, 10 * time.Hour},
 		{Use{Used: 10, Limit: 100, Pace: -5}, Room, 0},
 		{Use{Used: 10, State: Unknown}, Unknown, 0},
 	} {
