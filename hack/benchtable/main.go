@@ -289,7 +289,7 @@ func (m *measured) classes() []line {
 	}{
 		{"%worst", line{what: "wrong classes of series with a known truth, in the worst of the truths", bar: "≤ 1 %", limit: 1}},
 		{"%wrong", line{what: "the same over all", bar: "≤ 1 %", limit: 1}},
-		{"%named", line{what: "the same: called by their own class; the rest is not decided, or not shown to have ended", limit: -1}},
+		{"%named", line{what: "the same: called by their own class; the rest is not decided, not shown to have ended, or of a rate that so few tries do not show, which is said with it", limit: -1}},
 		{"%split", line{what: "changes seen in series of constant rate", bar: "≤ 1 %", limit: 1}},
 	} {
 		if v, ok := m.trace["Classify"][l.unit]; ok {

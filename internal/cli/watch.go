@@ -40,7 +40,7 @@ func (w *watching) register(c *cobra.Command) {
 	fl := c.Flags()
 	fl.DurationVar(&w.length, "for", time.Minute, "how long to watch")
 	fl.Float64Var(&w.rate, "rate", 2, "tries a second, from each place and to each endpoint")
-	fl.DurationVar(&w.every, "every", 0, "the same as a pause between tries, instead of --rate (1s)")
+	fl.DurationVar(&w.every, "every", 0, "pause between tries (1s), instead of --rate")
 	fl.IntVar(&w.count, "count", 0, "stop after so many tries (default: when --for is over)")
 	fl.Float64Var(&w.jitter, "jitter", 0.5, "share of the pace by which a try is moved at random, so that nothing keeps pace with it")
 	fl.StringSliceVar(&w.idle, "idle", nil, "keep connections, silent for each of these gaps (30s,4m), and see which survive (default: up to four from the pod, for gaps that fit into --for); none: keep none")
@@ -143,7 +143,7 @@ func newWatch(s Streams) *cobra.Command {
 			Example: "  podpath watch shop/deploy/checkout https://api.example.com --for 5m\n  podpath watch shop/web-0 svc/cart --rate 10 --count 500\n" +
 				"  podpath watch shop/web-0 db.example.com:5432 --idle 30s,4m\n  podpath watch shop/web-0 db.example.com:5432 --idle-search 5m\n" +
 				"  podpath watch shop/web-0 svc/cart -o jsonl",
-			Args: cobra.RangeArgs(2, 4), ValidArgsFunction: cobra.NoFileCompletions,
+			Args: cobra.MaximumNArgs(4), ValidArgsFunction: cobra.NoFileCompletions,
 		}
 	)
 	q.register(command)
@@ -153,15 +153,14 @@ func newWatch(s Streams) *cobra.Command {
 	command.Flags().StringVarP(&output, "output", "o", "", "output format: "+strings.Join(formats, ", "))
 	command.Flags().StringVar(&color, "color", "auto", "auto, always or never; NO_COLOR is obeyed")
 	command.Flags().StringVar(&saveTo, "save", "", "also write the case as a snapshot to this file")
+	command.Flags().Lookup("timeout").Usage = "for all but the series, which takes its own time: stop after this long, and answer by what is there; 0 is no limit"
 	fixed(command, "output", formats...)
 	fixed(command, "color", "auto", "always", "never")
 	fixed(command, "protocol", "tcp", "udp")
 	fixed(command, "probe-via", vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone)
 	command.RunE = func(c *cobra.Command, args []string) error {
-		if output != "jsonl" {
-			if err := report.CheckFormat(output); err != nil {
-				return err
-			}
+		if err := report.CheckFormat(output, "jsonl"); err != nil {
+			return err
 		}
 		look, err := terminal(s.Out, os.Getenv, color)
 		if err != nil {

@@ -51,7 +51,7 @@ func (f *question) parse(args []string) (model.Question, error) {
 		sides = append(sides, args[i])
 	}
 	if len(sides) != 2 {
-		return q, errors.New("name two sides, FROM and TO: podpath why shop/deploy/checkout https://api.example.com")
+		return q, errors.New("name two sides, FROM and TO, such as shop/deploy/checkout https://api.example.com")
 	}
 	var err error
 	if q.From, err = model.ParseEndpoint(sides[0], true); err != nil {

@@ -3,6 +3,7 @@ package examine
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -40,6 +41,7 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 		return // a few more tries of one question: nothing to tell beside them
 	}
 	own(c)
+	unasked(c)
 	if o.Kube == nil {
 		return
 	}
@@ -76,6 +78,20 @@ func own(c *model.Case) {
 	}
 	if outside(c.Question.To) && most > 0 {
 		c.Notes = append(c.Notes, fmt.Sprintf("watching itself opened up to %d connections from each place; each takes a source port towards that destination, also for a while after it closed: with few ports, watch at a lower --rate", most))
+	}
+}
+
+// unasked says how many endpoints of a Service the series did not try by themselves,
+// of which it takes only the first few.
+func unasked(c *model.Case) {
+	asked := map[netip.AddrPort]bool{}
+	for i := range c.Tries {
+		if t := &c.Tries[i]; t.Purpose == probe.PurposeEndpoint {
+			asked[t.Address] = true
+		}
+	}
+	if all := len(endpoints(c)); len(asked) > 0 && len(asked) < all {
+		c.Notes = append(c.Notes, fmt.Sprintf("%d of %d endpoints were watched by themselves; what fails at one of the others shows in the Service's tries alone: ask it by itself ('podpath watch FROM ADDRESS:PORT')", len(asked), all))
 	}
 }
 

@@ -1,11 +1,14 @@
 package examine
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/probe"
 )
 
 func tries(v model.Vantage, n, failed int) []model.Try {
@@ -51,5 +54,29 @@ func TestFirstTries(t *testing.T) {
 	}
 	if firstTries(c, nil) != nil {
 		t.Error("no series, and it has a beginning")
+	}
+}
+
+// A Service with more endpoints than a series takes by themselves says so.
+func TestUnaskedEndpoints(t *testing.T) {
+	slice := &model.EndpointSlice{Namespace: "shop", Name: "web-x", Service: "web", AddressType: "IPv4", Ports: []model.EndpointPort{{Port: 80, Protocol: "TCP"}}}
+	c := &model.Case{Question: model.Question{Protocol: "tcp", To: model.Endpoint{Kind: "service", Namespace: "shop", Name: "web", Port: 80}}}
+	c.World.Kube.EndpointSlices = map[model.Ref]*model.EndpointSlice{"endpointslice/shop/web-x": slice}
+	c.World.Kube.Services = map[model.Ref]*model.Service{"service/shop/web": {
+		Namespace: "shop", Name: "web", Ports: []model.ServicePort{{Port: 80, TargetPort: "80", Protocol: "TCP"}}, Selector: model.Labels{"a": "b"}, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
+	}}
+	for _, ip := range []string{"10.1.0.1", "10.1.0.2", "10.1.0.3"} {
+		slice.Endpoints = append(slice.Endpoints, model.SliceEndpoint{Addresses: []string{ip}, Ready: true, Serving: true})
+	}
+	for asked, want := range map[int]int{0: 0, 2: 1, 3: 0} {
+		c.Tries, c.Notes = []model.Try{{Purpose: "question", Result: model.OK}}, nil
+		for i := range asked {
+			at := netip.AddrPortFrom(netip.MustParseAddr(slice.Endpoints[i].Addresses[0]), 80)
+			c.Tries = append(c.Tries, model.Try{Purpose: probe.PurposeEndpoint, Address: at, Result: model.OK}, model.Try{Purpose: probe.PurposeEndpoint, Address: at, Result: model.OK})
+		}
+		unasked(c)
+		if len(c.Notes) != want || want > 0 && !strings.HasPrefix(c.Notes[0], "2 of 3 endpoints") {
+			t.Errorf("%d asked: %q", asked, c.Notes)
+		}
 	}
 }

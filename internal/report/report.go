@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -151,15 +152,11 @@ func Write(w io.Writer, format string, r *Report, o Options) error {
 // Formats are the values of --output.
 var Formats = []string{"text", "wide", "json", "yaml", "mermaid"}
 
-// CheckFormat refuses a format that Write does not know.
-func CheckFormat(format string) error {
-	if format == "" {
+// CheckFormat refuses a format that Write does not know, and that is none of what the caller writes itself.
+func CheckFormat(format string, own ...string) error {
+	known := slices.Concat(own, Formats)
+	if format == "" || slices.Contains(known, format) {
 		return nil
 	}
-	for _, f := range Formats {
-		if f == format {
-			return nil
-		}
-	}
-	return fmt.Errorf("unknown output format %q: use one of %v", format, Formats)
+	return fmt.Errorf("unknown output format %q: use one of %v", format, known)
 }

@@ -83,6 +83,21 @@ func (p *printer) slice(s *watch.Summary, l *watch.Slice) {
 		}
 	}
 	p.line("    "+name, text)
+	if p.o.Wide && l.Kind == "from" {
+		p.phases(l)
+	}
+}
+
+// phases are how each phase of a place's tries fared: of those that reached it, and
+// how long those took that got through it.
+func (p *printer) phases(l *watch.Slice) {
+	for _, f := range l.Phases {
+		text := Share(f.Rate) + " failed"
+		if t := f.Took; t.Max > 0 {
+			text += p.paint("dim", p.glyph(" · ", " | ")) + fmt.Sprintf("p50 %s, p90 %s, p99 %s, at most %s", dur(t.P50), dur(t.P90), dur(t.P99), dur(t.Max))
+		}
+		p.line(fmt.Sprintf("        %-6s ", f.Name), text)
+	}
 }
 
 // bars draw a stretch of a series by its share of failures.

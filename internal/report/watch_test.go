@@ -65,6 +65,16 @@ func TestWatchedText(t *testing.T) {
 		}
 	}
 	p := newPrinter(Options{})
+	phased := func(tr *model.Try) {
+		tr.Phases = []model.Phase{{Name: "dns", Result: model.OK, Duration: 2 * time.Millisecond}, {Name: "tcp", Result: tr.Result, Duration: 7 * time.Millisecond}}
+	}
+	wide := newPrinter(Options{Width: 400, Wide: true})
+	wide.watched(&Report{Watched: watch.Summarise(series(".F..F....F", phased), nil, model.VantagePod, nil)})
+	for _, w := range []string{"dns    0 of 10 (0 %, 0–28 %) failed · p50 2 ms, p90 2 ms, p99 2 ms, at most 2 ms", "tcp    3 of 10 (30 %, 11–60 %) failed · p50 7 ms"} {
+		if got := wide.b.String(); !strings.Contains(got, w) {
+			t.Errorf("wide: %q is missing in\n%s", w, got)
+		}
+	}
 	if p.watched(&Report{}); p.b.Len() != 0 {
 		t.Error("nothing was watched, and something is told")
 	}

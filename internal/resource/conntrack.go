@@ -68,8 +68,10 @@ func heldBy(w *model.World, facts *model.NodeFacts) []Share {
 	return most(out)
 }
 
-// most are the three largest shares, the largest first.
+// most are the three largest shares, the largest first. Who holds nothing (only
+// connections that were given up: model.HeldFlows.Silent) has no share.
 func most(list []Share) []Share {
+	list = slices.DeleteFunc(list, func(s Share) bool { return s.Count <= 0 })
 	slices.SortStableFunc(list, func(a, b Share) int { return int(b.Count - a.Count) })
 	return list[:min(3, len(list))]
 }

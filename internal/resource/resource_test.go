@@ -68,7 +68,7 @@ func TestConntrack(t *testing.T) {
 		Nodes: map[string]*model.NodeFacts{
 			"a": {
 				Node: "a", Sysctls: map[string]string{"net.netfilter.nf_conntrack_count": "985", "net.netfilter.nf_conntrack_max": "1000"},
-				Held:   []model.HeldFlows{{From: pod, To: netip.MustParseAddrPort("192.0.2.1:443"), Count: 700}, {From: pod, To: netip.MustParseAddrPort("192.0.2.2:443"), Count: 200}},
+				Held:   []model.HeldFlows{{From: pod, To: netip.MustParseAddrPort("192.0.2.1:443"), Count: 700}, {From: pod, To: netip.MustParseAddrPort("192.0.2.2:443"), Count: 200}, {From: pod, To: netip.MustParseAddrPort("192.0.2.3:443"), Silent: 5}},
 				Kernel: []string{"nf_conntrack: nf_conntrack: table full, dropping packet"},
 			},
 			"b": {Node: "b"}, // whose sysctls were not read: nothing is said of it
@@ -78,7 +78,11 @@ func TestConntrack(t *testing.T) {
 	if kind, other := Kind(c, Conntrack), Kind(c, NodeCPU); len(kind) != 1 || len(other) != 0 {
 		t.Errorf("of its kind %+v, of another %+v", kind, other)
 	}
-	if len(got) != 1 || got[0].State != Out || got[0].Of != "node/a" || len(got[0].Who) != 1 || got[0].Who[0].Ref != "pod/x/leaks" || got[0].Who[0].Count != 900 || len(got[0].Says) != 1 {
+	h := held(c, []string{"a"}, func(model.Holder) bool { return true })
+	if len(h.who) != 2 || h.who[0].Toward != "192.0.2.1:443/tcp" || h.who[1].Count != 200 {
+		t.Errorf("who holds nothing has a share: %+v", h.who)
+	}
+	if len(got) != 1 || got[0].State != Out || got[0].Of != "node/a" || len(got[0].Who) != 1 || got[0].Who[0].Ref != "pod/x/leaks" || got[0].Who[0].Count != 905 || len(got[0].Says) != 1 {
 		t.Errorf("%+v", got)
 	}
 }
