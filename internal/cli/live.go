@@ -178,7 +178,7 @@ func (s *slice) count() string {
 	failed, why := 0, ""
 	for i := range s.tries {
 		if t := &s.tries[i]; watch.Failed(t) {
-			failed, why = failed+1, ": "+strings.TrimSpace(t.Failed+" "+string(t.Result))
+			failed, why = failed+1, ": "+watch.ReasonOf(t).String()
 		}
 	}
 	return fmt.Sprintf("%d of %d failed%s", failed, len(s.tries), why)

@@ -175,7 +175,7 @@ func firstTries(c *model.Case, tries []model.Try) []model.Try {
 		}
 		out = append(out, model.Try{
 			At: first.Add(-ob.Took), Vantage: ob.Vantage, From: ob.From, Node: ob.Node, Target: ob.Target, Purpose: ob.Purpose,
-			Address: ob.Address, Phases: ob.Phases, Result: ob.Result, Failed: ob.Failed, Took: ob.Took,
+			Address: ob.Address, Phases: ob.Phases, Result: ob.Result, Failed: ob.Failed, Status: model.StatusOf(ob), Took: ob.Took,
 		})
 	}
 	return out

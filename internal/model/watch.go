@@ -19,6 +19,7 @@ type Try struct {
 	Phases   []Phase        `json:"phases,omitempty"`
 	Result   Reason         `json:"result"`
 	Failed   string         `json:"failed,omitempty"` // the phase
+	Status   int            `json:"status,omitempty"` // of an HTTP answer that is the failure
 	Took     time.Duration  `json:"took"`
 	Lag      time.Duration  `json:"lag,omitempty"`  // how late the sender itself was while it ran: no fault of the network
 	MAC      string         `json:"mac,omitempty"`  // hardware address that the sender's neighbour table had for Address right after; "": it has none, as where a router lies between
@@ -39,6 +40,14 @@ type Noise struct {
 	Load     float64       `json:"load,omitempty"`     // of its node: runnable processes, over one minute
 	CPUs     int           `json:"cpus,omitempty"`     // that it may use
 	Pressure float64       `json:"pressure,omitempty"` // share of the last 10 s in which some process waited for a CPU, in percent
+}
+
+// StatusOf is the HTTP status that an observation failed by, or 0.
+func StatusOf(o *Observation) int {
+	if o.Result != HTTPStatus || o.HTTP == nil {
+		return 0
+	}
+	return o.HTTP.Status
 }
 
 // Ending is how a pod went that was told to end before or while the question was asked.

@@ -276,7 +276,7 @@ func (s *series) broken() bool {
 // tryOf keeps of an observation what a series needs.
 func tryOf(o *model.Observation, at time.Time, late time.Duration) model.Try {
 	t := model.Try{
-		At: at.UTC().Round(0), Target: o.Target, Purpose: o.Purpose, Address: o.Address, Result: o.Result, Failed: o.Failed, Took: o.Took, Lag: late,
+		At: at.UTC().Round(0), Target: o.Target, Purpose: o.Purpose, Address: o.Address, Result: o.Result, Failed: o.Failed, Status: model.StatusOf(o), Took: o.Took, Lag: late,
 	}
 	for _, p := range o.Phases {
 		p.Detail = ""

@@ -165,7 +165,7 @@ func symptom(r *Report) string {
 	telling := slices.IndexFunc(list, func(o *model.Observation) bool { return (o.Result == model.OK) == (r.Works == "true") })
 	o := list[max(telling, 0)]
 	if o.Result == model.OK {
-		return fmt.Sprintf("%s in %s", answer(o), dur(o.Took))
+		return whichOne(r) + fmt.Sprintf("%s in %s", answer(o), dur(o.Took))
 	}
 	s := string(o.Result)
 	if o.Failed != "" {
@@ -178,6 +178,17 @@ func symptom(r *Report) string {
 		s += " with " + o.Address.String()
 	}
 	return s + " after " + dur(o.Took)
+}
+
+// whichOne says of a good answer, where the question fails, what it is of.
+func whichOne(r *Report) string {
+	switch s := r.Watched; {
+	case r.Works != "false":
+		return ""
+	case s != nil && s.Idle != nil && s.Idle.Ends > 0:
+		return "a new connection: "
+	}
+	return "this time "
 }
 
 func answer(o *model.Observation) string {

@@ -30,7 +30,11 @@ func (p *printer) watched(r *Report) {
 	if style == "" {
 		style = "drop"
 	}
-	p.line("  ", p.paint(style, classes[s.Class])+": "+Share(s.Rate)+" failed"+p.paint("dim", p.glyph(" · ", " | ")+span(s)))
+	what := ""
+	if s.Idle != nil && s.Idle.Ends > 0 {
+		what = "over new connections: "
+	}
+	p.line("  ", what+p.paint(style, classes[s.Class])+": "+Share(s.Rate)+" failed"+p.paint("dim", p.glyph(" · ", " | ")+span(s)))
 	for i := range s.Slices {
 		p.slice(s, &s.Slices[i])
 	}
@@ -79,7 +83,7 @@ func (p *printer) slice(s *watch.Summary, l *watch.Slice) {
 	}
 	for i, w := range l.Reasons {
 		if i < 2 {
-			text += p.paint("dim", p.glyph(" · ", " | ")) + strings.TrimSpace(w.Phase+" "+string(w.Result)) + fmt.Sprintf(" %s%d", p.glyph("×", "x"), w.Count)
+			text += p.paint("dim", p.glyph(" · ", " | ")) + fmt.Sprintf("%s %s%d", w, p.glyph("×", "x"), w.Count)
 		}
 	}
 	p.line("    "+name, text)

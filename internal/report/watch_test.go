@@ -44,9 +44,18 @@ func TestWatchedText(t *testing.T) {
 		"one endpoint": {slices.Concat(series("..F..F..F..F..F..F..", same), series(ok, endpoint("10.1.0.1:80")), series(bad, endpoint("10.1.0.2:80"))), []string{"intermittent: 6 of 20", "it lives at endpoint 10.1.0.2:80 alone: 20 of 20 failed there, none of 20 elsewhere"}, nil},
 		"since":        {series(ok+bad, same), []string{"persistent", "from 0 % to 100 %; 2.0 s after Killing:", "(pod/a/b)", "20 failures in a row do not exclude that up to 21 % get through"}, []string{"\x1b[31m"}},
 		"over":         {series(bad+ok, same), []string{"recovered", "20 tries worked since; a rate under 21 % would not have shown"}, nil},
+		"statuses": {slices.Concat(series("F.FF", func(t *model.Try) {
+			if t.Result != model.OK {
+				t.Result, t.Failed, t.Status = model.HTTPStatus, "http", 503
+			}
+		}), series("F.......", func(t *model.Try) {
+			if t.Result != model.OK {
+				t.Result, t.Failed, t.Status = model.HTTPStatus, "http", 429
+			}
+		})), []string{"HTTP 503 ×3 · HTTP 429 ×1"}, []string{"http-status"}},
 		"too few":      {series(".F..", same), []string{"not decided", "watch longer"}, []string{"no failure seen"}},
 		"late":         {series(ok, func(t *model.Try) { t.Lag = time.Second }), []string{"nothing that counts was sent", "20 tries are left out"}, []string{"no failure seen"}},
-		"idle":         {append(series(ok, same), idle(2*time.Minute, model.OK), idle(4*time.Minute, model.TimedOut)), []string{"survives 2m0s of silence and not 4m0s (timeout)"}, nil},
+		"idle":         {append(series(ok, same), idle(2*time.Minute, model.OK), idle(4*time.Minute, model.TimedOut)), []string{"over new connections: no failure seen", "survives 2m0s of silence and not 4m0s (timeout)"}, nil},
 		"closes":       {append(series(ok, same), model.Try{Vantage: model.VantagePod, Idle: time.Minute, Result: model.Closed, Failed: "idle"}), []string{"the far side itself closes a kept connection within 1m0s of silence"}, []string{"forgets"}},
 		"no time-out":  {append(series(ok, same), idle(time.Minute, model.Reset), idle(4*time.Minute, model.OK)), []string{"that is no time-out"}, nil},
 	} {
@@ -86,5 +95,20 @@ func TestBars(t *testing.T) {
 	}
 	if got := Bars("09-5", true); got != ".9 5" {
 		t.Errorf("%q", got)
+	}
+}
+
+// A good answer in the headline of what fails says what it is of.
+func TestHeadOfWhatFailsElsewhere(t *testing.T) {
+	for want, r := range map[string]*Report{
+		"FAILS  a new connection: answered in 3 ms": {Works: "false", Watched: &watch.Summary{Idle: &watch.Idle{Ends: time.Minute}}},
+		"FAILS  this time answered in 3 ms":         {Works: "false"},
+		"works  answered in 3 ms":                   {Works: "true"},
+	} {
+		r.Observations = []model.Observation{{Vantage: model.VantagePod, Result: model.OK, Took: 3 * time.Millisecond}}
+		p := newPrinter(Options{})
+		if p.head(r); !strings.Contains(p.b.String(), want) {
+			t.Errorf("%q is not in %q", want, p.b.String())
+		}
 	}
 }

@@ -109,7 +109,7 @@ func lately(c *model.Case, list []*model.Series) float64 {
 // failures is what a metric's count of failures means, in words; now: it still fails.
 func failures(c *model.Case, metric, why string, list []*model.Series) (failed float64, words string, now bool) {
 	failed, now = sum(list), lately(c, list) > 0
-	words = fmt.Sprintf("%s: %.0f connections failed%s within the last %d minutes of data", metric, failed, why, Recent)
+	words = fmt.Sprintf("%s: %s failed%s within the last %d minutes of data", metric, plural(int(failed), "connection", "connections"), why, Recent)
 	if !now {
 		words += ", none in the last two: that is over"
 	}

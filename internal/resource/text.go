@@ -9,12 +9,18 @@ import (
 // Text is a resource with its numbers: "connection table of node/a: 12 of 65,536 entries (0 %)".
 func (u *Use) Text() string {
 	text := u.Name + " of " + string(u.Of)
-	if u.Toward != "" {
+	switch {
+	case u.Toward == "":
+	case u.Kind == CPU || u.Kind == Memory:
+		text = u.Name + " of container " + u.Toward + " of " + string(u.Of)
+	case u.Kind == Backlog:
+		text += " at " + u.Toward
+	default:
 		text += " towards " + u.Toward
 	}
 	switch {
-	case u.Unit == "%":
-		return text + ": " + number(u.Used) + " %"
+	case strings.HasPrefix(u.Unit, "%"):
+		return text + ": " + number(u.Used) + " " + u.Unit
 	case u.Limit > 0:
 		return text + fmt.Sprintf(": %s of %s %s (%.0f %%)", number(u.Used), number(u.Limit), u.Unit, 100*u.Used/u.Limit)
 	}

@@ -9,8 +9,10 @@ package watch
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/podpath/podpath/internal/model"
@@ -61,7 +63,21 @@ type Phase struct {
 type Reason struct {
 	Phase  string       `json:"phase,omitempty"`
 	Result model.Reason `json:"result"`
+	Status int          `json:"status,omitempty"` // of the HTTP answers that were met
 	Count  int          `json:"count"`
+}
+
+// ReasonOf is how a try failed.
+func ReasonOf(t *model.Try) Reason {
+	return Reason{Phase: t.Failed, Result: t.Result, Status: t.Status, Count: 1}
+}
+
+// String is "tcp timeout", or "HTTP 503".
+func (r Reason) String() string {
+	if r.Status > 0 {
+		return fmt.Sprintf("HTTP %d", r.Status)
+	}
+	return strings.TrimSpace(r.Phase + " " + string(r.Result))
 }
 
 // Latency is how long the tries that succeeded took.
@@ -451,9 +467,11 @@ func reasonsOf(tries []model.Try) []Reason {
 		if !Failed(&tries[i]) {
 			continue
 		}
-		at := slices.IndexFunc(out, func(r Reason) bool { return r.Phase == tries[i].Failed && r.Result == tries[i].Result })
+		met := ReasonOf(&tries[i])
+		at := slices.IndexFunc(out, func(r Reason) bool { return r.Phase == met.Phase && r.Result == met.Result && r.Status == met.Status })
 		if at < 0 {
-			at, out = len(out), append(out, Reason{Phase: tries[i].Failed, Result: tries[i].Result})
+			out = append(out, met)
+			continue
 		}
 		out[at].Count++
 	}
