@@ -31,12 +31,13 @@ type liveView struct {
 	width int
 	now   func() time.Time
 
-	mu    sync.Mutex
-	what  string
-	lines []slice
-	drawn int // lines on the terminal
-	last  time.Time
-	begun time.Time
+	mu     sync.Mutex
+	what   string
+	lines  []slice
+	drawn  int // lines on the terminal
+	last   time.Time
+	opened time.Time
+	begun  time.Time // the series
 }
 
 // slice is what the live view keeps of one place and address.
@@ -130,6 +131,10 @@ func (l *liveView) show() {
 	if l.quiet || now.Sub(l.last) < pace {
 		return
 	}
+	l.draw(now)
+}
+
+func (l *liveView) draw(now time.Time) {
 	l.last = now
 	text := l.text(now)
 	if l.tty && l.drawn > 0 {
@@ -143,7 +148,11 @@ func (l *liveView) show() {
 
 // text is a line for each slice, none longer than the terminal is wide.
 func (l *liveView) text(now time.Time) []string {
-	out := []string{fmt.Sprintf("%s … %.0fs", model.Printable(cmp.Or(l.what, "watching")), now.Sub(l.begun).Seconds())}
+	since := l.begun
+	if since.IsZero() {
+		since = l.opened
+	}
+	out := []string{fmt.Sprintf("%s … %.0fs", model.Printable(cmp.Or(l.what, "watching")), now.Sub(since).Seconds())}
 	slices.SortStableFunc(l.lines, func(a, b slice) int {
 		if c := strings.Compare(string(a.place), string(b.place)); c != 0 {
 			return c
@@ -182,6 +191,41 @@ func (s *slice) count() string {
 		}
 	}
 	return fmt.Sprintf("%d of %d failed%s", failed, len(s.tries), why)
+}
+
+// run draws on until its end, which it gives: time is seen to pass while nothing
+// comes, before the series and while kept connections are silent.
+func (l *liveView) run() (end func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(redraw)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				l.pass()
+			}
+		}
+	}()
+	return func() { close(done); <-ended; l.stop() }
+}
+
+// pass is a moment without news.
+func (l *liveView) pass() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch now := l.now(); {
+	case l.json != nil:
+	case !l.begun.IsZero():
+		l.show()
+	case l.opened.IsZero():
+		l.opened = now
+	case l.tty && !l.quiet && now.Sub(l.opened) >= time.Second:
+		l.draw(now)
+	}
 }
 
 // stop wipes what was drawn: the report says it better.

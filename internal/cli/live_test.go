@@ -43,6 +43,29 @@ func TestLiveView(t *testing.T) {
 			t.Error("it goes on after its end")
 		}
 	}
+	seen := &bytes.Buffer{}
+	now := at
+	quiet := newLiveView(Streams{Err: seen}, "", report.Options{}, false)
+	quiet.tty, quiet.width, quiet.now = true, 60, func() time.Time { return now }
+	quiet.say("reading")
+	end := quiet.run()
+	end()
+	for range 3 {
+		quiet.quiet = false
+		quiet.pass()
+		now = now.Add(2 * time.Second)
+	}
+	quiet.line(model.VantagePod, try("10.0.0.1:80", model.OK))
+	quiet.line(model.VantagePod, probe.Line{Progress: "keeping 8 connections silent"})
+	for range 3 {
+		now = now.Add(time.Minute)
+		quiet.pass()
+	}
+	for _, want := range []string{"reading … 2s", "reading … 4s", "keeping 8 connections silent … 60s", "silent … 180s"} {
+		if !strings.Contains(seen.String(), want) {
+			t.Errorf("while nothing comes, %q is missing in %q", want, seen)
+		}
+	}
 	var lines bytes.Buffer
 	l := newLiveView(Streams{Out: &lines, Err: &bytes.Buffer{}}, "jsonl", report.Options{}, false)
 	l.line(model.VantagePod, try("10.0.0.1:80", model.OK))

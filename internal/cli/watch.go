@@ -202,7 +202,7 @@ func (a *asking) watch(ctx context.Context, q model.Question, view *liveView) (*
 	}
 	a.opts.Progress = view.say
 	a.opts.Probe.Escalate = false
-	defer view.stop()
+	defer view.run()()
 	answer, err := examine.Why(ctx, q, a.opts)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, tooLate(a.opts)

@@ -110,6 +110,9 @@ func (p *printer) head(r *Report) {
 	switch r.Works {
 	case "true":
 		style = "pass"
+		if r.Persistence == "recovered" {
+			verdict = "works again"
+		}
 	case "false":
 		style = "drop"
 		if r.Persistence == "intermittent" {
@@ -173,6 +176,9 @@ func symptom(r *Report) string {
 	}
 	if o.HTTP != nil && o.Result == model.HTTPStatus {
 		s = answer(o)
+	}
+	if r.Works == "true" && r.Persistence == "recovered" {
+		s = "before: " + s
 	}
 	if o.Address.IsValid() {
 		s += " with " + o.Address.String()

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -202,10 +203,20 @@ func limits(s *watch.Summary) []string {
 	if d := s.SYNs; d != nil {
 		add("%s connections waited %s: a SYN or its answer was lost, and sent again", Share(d.Rate), dur(d.After))
 	}
+	if s.SYNs != nil && impatient(s) {
+		add("the other places wait for two SYNs, the question's own for three: by the same loss they fail more often")
+	}
 	if i := s.Idle; i != nil {
 		out = append(out, idle(i))
 	}
 	return out
+}
+
+// impatient says that another place gave up connections while packets were lost.
+func impatient(s *watch.Summary) bool {
+	return slices.ContainsFunc(s.Slices, func(l watch.Slice) bool {
+		return l.Kind == "from" && !l.Own && slices.ContainsFunc(l.Reasons, func(r watch.Reason) bool { return r.Phase == "tcp" && r.Result == model.TimedOut })
+	})
 }
 
 func idle(i *watch.Idle) string {

@@ -98,15 +98,37 @@ func TestBars(t *testing.T) {
 	}
 }
 
+// Places give up at different times, so that one loss shows as several rates.
+func TestImpatientPlaces(t *testing.T) {
+	syn := func(tr *model.Try) {
+		tr.Phases = []model.Phase{{Name: "tcp", Result: tr.Result, Duration: 1020 * time.Millisecond}}
+	}
+	other := func(tr *model.Try) { tr.Vantage = model.VantagePeer }
+	own := series("..........", syn)
+	for name, c := range map[string]struct {
+		peer string
+		want bool
+	}{"both lose packets": {"F..F......", true}, "the other place has no failure": {"..........", false}} {
+		facts := strings.Join(Facts(watch.Summarise(slices.Concat(own, series(c.peer, other)), nil, model.VantagePod, nil)), "\n")
+		if strings.Contains(facts, "wait for two SYNs") != c.want {
+			t.Errorf("%s: %s", name, facts)
+		}
+	}
+}
+
 // A good answer in the headline of what fails says what it is of.
 func TestHeadOfWhatFailsElsewhere(t *testing.T) {
 	for want, r := range map[string]*Report{
-		"FAILS  a new connection: answered in 3 ms": {Works: "false", Watched: &watch.Summary{Idle: &watch.Idle{Ends: time.Minute}}},
-		"FAILS  this time answered in 3 ms":         {Works: "false"},
-		"works  answered in 3 ms":                   {Works: "true"},
+		"FAILS  a new connection: answered in 3 ms":      {Works: "false", Watched: &watch.Summary{Idle: &watch.Idle{Ends: time.Minute}}},
+		"FAILS  this time answered in 3 ms":              {Works: "false"},
+		"works  answered in 3 ms":                        {Works: "true"},
+		"works again  before: refused at tcp after 3 ms": {Works: "true", Persistence: "recovered"},
 	} {
 		r.Observations = []model.Observation{{Vantage: model.VantagePod, Result: model.OK, Took: 3 * time.Millisecond}}
 		p := newPrinter(Options{})
+		if r.Persistence == "recovered" {
+			r.Observations[0].Result, r.Observations[0].Failed = model.Refused, "tcp"
+		}
 		if p.head(r); !strings.Contains(p.b.String(), want) {
 			t.Errorf("%q is not in %q", want, p.b.String())
 		}
