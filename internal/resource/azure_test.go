@@ -107,6 +107,23 @@ func TestOverIsNotOut(t *testing.T) {
 	}
 }
 
+// TestOneFailureIsNoShortage: of ports that are nearly all free.
+func TestOneFailureIsNoShortage(t *testing.T) {
+	lb := scope + "microsoft.network/loadbalancers/kubernetes"
+	for used, want := range map[float64]State{2: Room, 60: Out} {
+		c := cloud("loadbalancer/kubernetes/out")
+		c.World.Azure.Metrics = []model.Series{
+			series(lb, "UsedSnatPorts", "Average", map[string]string{"backendipaddress": "10.0.0.4", "protocoltype": "TCP"}, used),
+			series(lb, "SnatConnectionCount", "Total", map[string]string{"backendipaddress": "10.0.0.4", "connectionstate": "Failed"}, 1),
+		}
+		for _, u := range Kind(c, "snat-lb") {
+			if u.Toward == "" && (u.State != want || !strings.Contains(told(u), "1 connections failed")) {
+				t.Errorf("%v used: %+v", used, u)
+			}
+		}
+	}
+}
+
 func TestScalingOut(t *testing.T) {
 	for _, tc := range []struct {
 		machines int

@@ -106,11 +106,15 @@ func lately(c *model.Case, list []*model.Series) float64 {
 	return n
 }
 
-// failures is what a metric's count of failures means, in words; now: it still fails.
-func failures(c *model.Case, metric, why string, list []*model.Series) (failed float64, words string, now bool) {
-	failed, now = sum(list), lately(c, list) > 0
+// few failures are no shortage by themselves: a counter is read at some moment, and
+// an attempt may end without an answer for many reasons.
+const few = 5
+
+// failures is what a metric's count of failures means, in words; now: how many of them are of now.
+func failures(c *model.Case, metric, why string, list []*model.Series) (failed float64, words string, now float64) {
+	failed, now = sum(list), lately(c, list)
 	words = fmt.Sprintf("%s: %s failed%s within the last %d minutes of data", metric, plural(int(failed), "connection", "connections"), why, Recent)
-	if !now {
+	if now == 0 {
 		words += ", none in the last two: that is over"
 	}
 	return failed, words, now

@@ -172,7 +172,7 @@ func (b balancer) failed(node string, u *Use) {
 	list := b.find(node, "SnatConnectionCount", "Total", map[string]string{"ConnectionState": "Failed"})
 	if n, words, now := failures(b.c, "SnatConnectionCount", " for want of a port", list); n > 0 {
 		u.Says = append(u.Says, words)
-		if now {
+		if now >= few || now > 0 && u.Used >= u.Limit/2 {
 			u.State = Out
 		}
 	}

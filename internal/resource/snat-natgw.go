@@ -64,7 +64,7 @@ func natWhole(c *model.Case, id string, g *model.NATGateway) (Use, bool) {
 		u.Used = 0
 	}
 	u.Who = held(c, nodesOf(c), outward).who
-	if now {
+	if now >= few {
 		u.State = Out
 	}
 	if failed > 0 {
