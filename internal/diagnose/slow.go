@@ -17,10 +17,16 @@ const slowAfter = 1500 * time.Millisecond
 // question's own probe: one of its phases took long both by itself and beside all
 // the others, since a busy machine is slow in all of them.
 func (p *Pass) Slow() *watch.Slowness {
-	if w := p.view.watched; w != nil && w.Rate.Count == 0 && (w.Rate.Of >= seriesDecides || w.Slow != nil && w.Slow.Phase == watch.Sender) {
+	w, first := p.view.watched, slowPhase(p.Seen())
+	late := w != nil && w.Slow != nil && w.Slow.Phase == watch.Sender
+	if w != nil && w.Rate.Count == 0 && (w.Rate.Of >= seriesDecides || late && first == nil) {
 		return w.Slow
 	}
-	seen := p.Seen()
+	return first
+}
+
+// slowPhase is the phase of one probe that took long; nil: it fails, or there is none.
+func slowPhase(seen *model.Observation) *watch.Slowness {
 	if seen == nil || Fails(seen) {
 		return nil
 	}
