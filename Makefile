@@ -48,7 +48,7 @@ fuzz: deps ## every fuzz target for a bounded count
 	@$(STEP) "fuzz targets, a bounded count each" hack/fuzz
 
 scenarios: build lab-deps ## every scenario against the lab
-	@bin/podpath-lab bench scenarios --labs 2 --tries 3
+	@bin/podpath-lab bench scenarios --labs 3 --tries 3
 
 bench: build lab-deps ## measure: accuracy, seconds, scale; writes docs/bench.md
 	@hack/bench

@@ -192,7 +192,7 @@ func benchCommand() *cobra.Command {
 	format := f.StringP("output", "o", "table", "table or json")
 	f.IntVar(&b.repeat, "repeat", 1, "runs of each scenario")
 	f.IntVar(&b.watched, "repeat-watched", 1, "runs of each scenario that is watched, if that is more")
-	f.IntVar(&b.tries, "tries", 1, "tries of a scenario that does not pass; the table says how many it took")
+	f.IntVar(&b.tries, "tries", 1, "tries of a scenario that does not pass, when all others are done; the table says how many it took")
 	f.IntVar(&b.labs, "labs", 1, "labs at once: two keep two cores busy")
 	f.BoolVar(&b.keep, "keep", false, "leave a lab up in which something failed")
 	f.StringVar(&b.save, "save", "", "a folder for podpath's reports")
