@@ -117,7 +117,7 @@ func TestOneFailureIsNoShortage(t *testing.T) {
 			series(lb, "SnatConnectionCount", "Total", map[string]string{"backendipaddress": "10.0.0.4", "connectionstate": "Failed"}, 1),
 		}
 		for _, u := range Kind(c, "snat-lb") {
-			if u.Toward == "" && (u.State != want || !strings.Contains(told(u), "1 connections failed")) {
+			if u.Toward == "" && (u.State != want || !strings.Contains(told(u), "1 connection failed")) {
 				t.Errorf("%v used: %+v", used, u)
 			}
 		}
