@@ -44,9 +44,15 @@ func progress(format string, args ...any) {
 }
 
 // lockInject keeps two processes from injecting into one lab at once. The kernel
-// lets the lock go with the process.
+// lets the lock go with the process. A process that is just being started holds a
+// copy of every socket of its parent until it is its own program: what was let go a
+// moment ago may look taken, so the lock is asked for again and again for a while.
 func lockInject(lab string) (func(), error) {
 	l, err := net.Listen("unix", "@podpath-lab/"+lab+"/inject")
+	for end := time.Now().Add(lockWait); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+		l, err = net.Listen("unix", "@podpath-lab/"+lab+"/inject")
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("another inject, heal or bench is at work on lab %s", lab)
 	}
@@ -55,6 +61,8 @@ func lockInject(lab string) (func(), error) {
 	}
 	return func() { l.Close() }, nil
 }
+
+const lockWait = 3 * time.Second
 
 func injectCommand() *cobra.Command {
 	cmd := &cobra.Command{
