@@ -2,10 +2,12 @@ package check
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
 )
 
 func TestNodeCondition(t *testing.T) {
@@ -161,4 +163,18 @@ func TestNodeState(t *testing.T) {
 			w.Nodes["n1"].Persisted = map[string]model.SysctlFile{"net.ipv4.ip_forward": {Value: "1", File: "/etc/sysctl.d/99-k8s.conf"}}
 		}, nil},
 	)
+}
+
+func TestTitleOfWhatRunsOut(t *testing.T) {
+	for want, u := range map[string]resource.Use{
+		"ports of node/n1: 850 of 1,000 (85 %) is nearly used up":                  {State: resource.Near, Used: 850, Limit: 1000},
+		"ports of node/n1: 1,000 of 1,000 (100 %) is used up":                      {State: resource.Out, Used: 1000, Limit: 1000},
+		"ports of node/n1: 16 of 1,000 (2 %), and something failed for want of it": {State: resource.Out, Used: 16, Limit: 1000},
+		"ports of node/n1: 900, and something failed for want of it":               {State: resource.Out, Used: 900},
+	} {
+		u.Name, u.Of = "ports", "node/n1"
+		if got := strings.ReplaceAll(titleOf(&u), "  ", " "); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
 }

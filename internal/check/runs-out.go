@@ -36,13 +36,13 @@ Mend what is named: the one who uses most of it, or the limit.
 func (p *Pass) runsOut(u *resource.Use) {
 	f := Finding{
 		Severity: Risk, Confidence: diagnose.Possible, Subject: u.Of,
-		Title: u.Text() + " is nearly used up",
-		Fix:   u.Remedy, Evidence: []diagnose.Evidence{{Text: u.Text(), Refs: []model.Ref{u.Of}, Source: u.Source}},
+		Title: titleOf(u), Fix: u.Remedy,
+		Evidence: []diagnose.Evidence{{Text: u.Text(), Refs: []model.Ref{u.Of}, Source: u.Source}},
 	}
 	if u.State == resource.Out {
-		f.Severity, f.Confidence, f.Title = Broken, diagnose.Likely, u.Text()+" is used up"
+		f.Severity, f.Confidence = Broken, diagnose.Likely
 	}
-	if u.Left > 0 {
+	if u.Left > 0 && u.State != resource.Out {
 		f.Summary = fmt.Sprintf("At its pace of %.3g a minute it will be gone in %s.", u.Pace, u.Left)
 	}
 	for _, s := range u.Says {
@@ -52,4 +52,16 @@ func (p *Pass) runsOut(u *resource.Use) {
 		f.Evidence = append(f.Evidence, diagnose.Evidence{Text: u.Sharing(w), Refs: []model.Ref{w.Ref}, Source: u.Source})
 	}
 	p.Report(f)
+}
+
+// titleOf says how it stands. What failed for want of a thing counts also where a
+// minute's mean leaves room.
+func titleOf(u *resource.Use) string {
+	switch {
+	case u.State != resource.Out:
+		return u.Text() + " is nearly used up"
+	case u.Limit > 0 && u.Used >= 0.8*u.Limit:
+		return u.Text() + " is used up"
+	}
+	return u.Text() + ", and something failed for want of it"
 }

@@ -41,6 +41,7 @@ type meter struct {
 	mu       sync.Mutex
 	series   map[string]*history
 	counters map[string]int64 // the last reading, by namespace and name
+	early    map[string]int64 // arrivals of the last reading, by way out, whose attempts are in the next one
 	last     time.Time
 }
 
@@ -164,7 +165,8 @@ func (f *Fabric) sample(now time.Time) {
 	if err1 != nil || err2 != nil || err3 != nil || err4 != nil {
 		return
 	}
-	s := sampling{m: m, now: now, used: usedPorts(p.ways, flows), router: router, internet: internet}
+	s := sampling{m: m, now: now, used: usedPorts(p.ways, flows), router: router, internet: internet, early: m.early}
+	m.early = s.ahead(p.ways)
 	done := map[string]bool{}
 	for _, e := range p.ways {
 		switch e.kind {
@@ -305,12 +307,24 @@ type sampling struct {
 	now              time.Time
 	used             map[string]int
 	router, internet map[string]int64
+	early            map[string]int64
 }
 
-// split is attempts and failures of one way out since the last reading.
+// split is attempts and failures of one way out since the last reading. The two
+// counters are read one after the other: what is sent in between has arrived
+// before it was attempted, and would count as a failure of the next reading.
 func (s sampling) split(e egress) (attempted, failed float64) {
 	a, ok := s.router[e.name+"/attempted"], s.internet[e.name+"/arrived"]
-	return float64(a), float64(max(0, a-ok))
+	return float64(a), float64(max(0, a-ok-s.early[e.name]))
+}
+
+// ahead is what has arrived by each way out and is not among its attempts yet.
+func (s sampling) ahead(ways []egress) map[string]int64 {
+	out := map[string]int64{}
+	for _, e := range ways {
+		out[e.name] = max(0, s.internet[e.name+"/arrived"]-s.router[e.name+"/attempted"])
+	}
+	return out
 }
 
 func (s sampling) balancer(e egress) {
