@@ -2,7 +2,9 @@ package report
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/resource"
 )
@@ -66,12 +68,13 @@ func (p *printer) resource(r *Report, u resource.Use) {
 	}
 }
 
-// mended says that a cause about the same thing already says how to mend it.
+// mended says that a cause about the same thing already says how to mend it, or one
+// about another thing says the same.
 func mended(r *Report, u resource.Use) bool {
-	for i := range r.Causes {
-		if r.Causes[i].Subject == u.Of && len(r.Causes[i].Fix) > 0 {
-			return true
+	return slices.ContainsFunc(r.Causes, func(f diagnose.Finding) bool {
+		told := func(c diagnose.Command) bool {
+			return slices.ContainsFunc(f.Fix, func(o diagnose.Command) bool { return o.Text == c.Text && o.Line == c.Line })
 		}
-	}
-	return false
+		return f.Subject == u.Of && len(f.Fix) > 0 || !slices.ContainsFunc(u.Remedy, func(c diagnose.Command) bool { return !told(c) })
+	})
 }

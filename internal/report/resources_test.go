@@ -32,6 +32,8 @@ func TestResourcesText(t *testing.T) {
 		{"what has room is told in short to those who watch", Report{Resources: []resource.Use{room}, Watched: &watch.Summary{Verdict: watch.Verdict{Class: watch.Intermittent}}}, Options{ASCII: true}, []string{"+ room: connection table of node/n: 12 of 65,536 entries (0 %)"}, []string{"Make room"}},
 		{"and not to others", Report{Resources: []resource.Use{room}}, Options{ASCII: true}, nil, []string{"can run out"}},
 		{"a cause that says how to mend it says it once", Report{Resources: []resource.Use{full}, Causes: []diagnose.Finding{{Subject: full.Of, Fix: full.Remedy}}}, Options{ASCII: true}, []string{"1,020"}, []string{"az more"}},
+		{"also where it is about another thing", Report{Resources: []resource.Use{full}, Causes: []diagnose.Finding{{Subject: "node/n", Fix: full.Remedy}}}, Options{ASCII: true}, []string{"1,020"}, []string{"az more"}},
+		{"a cause that mends something else does not", Report{Resources: []resource.Use{full}, Causes: []diagnose.Finding{{Subject: "node/n", Fix: room.Remedy}}}, Options{ASCII: true}, []string{"az more"}, nil},
 	} {
 		p := newPrinter(tc.o)
 		p.resources(&tc.r)
