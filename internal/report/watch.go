@@ -191,7 +191,7 @@ func limits(s *watch.Summary) []string {
 	case watch.Recovered:
 		add("%d tries worked since; a rate under %s would not have shown", tries, percent(s.Blind))
 	case watch.Undecided:
-		add("%d tries, %d since the last change, do not tell which it is: watch longer (--for, --rate)", s.Rate.Of, tries)
+		out = append(out, undecided(s, tries))
 	}
 	if d := s.Lookups; d != nil {
 		library := ""
@@ -210,6 +210,17 @@ func limits(s *watch.Summary) []string {
 		out = append(out, idle(i))
 	}
 	return out
+}
+
+// undecided says why it is: with no try of its own a longer series would not tell either.
+func undecided(s *watch.Summary, since int) string {
+	switch {
+	case s.Rate.Of == 0:
+		return "no try of the question's own place counts: what is told is of the others alone"
+	case s.Since == 0:
+		return fmt.Sprintf("so few tries (%d) do not tell which it is: watch longer (--for, --rate)", s.Rate.Of)
+	}
+	return fmt.Sprintf("%d tries, %d since the last change, do not tell which it is: watch longer (--for, --rate)", s.Rate.Of, since)
 }
 
 // impatient says that another place gave up connections while packets were lost.

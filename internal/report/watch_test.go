@@ -53,8 +53,8 @@ func TestWatchedText(t *testing.T) {
 				t.Result, t.Failed, t.Status = model.HTTPStatus, "http", 429
 			}
 		})), []string{"HTTP 503 ×3 · HTTP 429 ×1"}, []string{"http-status"}},
-		"too few":     {series(".F..", same), []string{"not decided", "watch longer"}, []string{"no failure seen"}},
-		"late":        {series(ok, func(t *model.Try) { t.Lag = time.Second }), []string{"nothing that counts was sent", "20 tries are left out"}, []string{"no failure seen"}},
+		"too few":     {series(".F..", same), []string{"not decided", "so few tries (4) do not tell which it is: watch longer"}, []string{"no failure seen"}},
+		"late":        {series(ok, func(t *model.Try) { t.Lag = time.Second }), []string{"nothing that counts was sent", "20 tries are left out", "no try of the question's own place counts"}, []string{"no failure seen", "watch longer"}},
 		"idle":        {append(series(ok, same), idle(2*time.Minute, model.OK), idle(4*time.Minute, model.TimedOut)), []string{"over new connections: no failure seen", "survives 2m0s of silence and not 4m0s (timeout)"}, nil},
 		"closes":      {append(series(ok, same), model.Try{Vantage: model.VantagePod, Idle: time.Minute, Result: model.Closed, Failed: "idle"}), []string{"the far side itself closes a kept connection within 1m0s of silence"}, []string{"forgets"}},
 		"no time-out": {append(series(ok, same), idle(time.Minute, model.Reset), idle(4*time.Minute, model.OK)), []string{"that is no time-out"}, nil},
