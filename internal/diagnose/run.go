@@ -320,7 +320,11 @@ func watched(c *model.Case) *watch.Summary {
 	if len(c.Tries) == 0 {
 		return nil
 	}
-	return watch.Summarise(c.Tries, c.Noise, OriginOf(&c.Question), c.Happened)
+	s := watch.Summarise(c.Tries, c.Noise, OriginOf(&c.Question), c.Happened)
+	if c.More && s.Slow != nil && s.Slow.Phase == watch.Sender {
+		s.Slow = nil // two seconds of a late prober say nothing of the application
+	}
+	return s
 }
 
 // measured lets a series decide how lasting a failure is, where there was one.

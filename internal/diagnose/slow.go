@@ -18,8 +18,14 @@ const slowAfter = 1500 * time.Millisecond
 // the others, since a busy machine is slow in all of them.
 func (p *Pass) Slow() *watch.Slowness {
 	w, first := p.view.watched, slowPhase(p.Seen())
-	late := w != nil && w.Slow != nil && w.Slow.Phase == watch.Sender
-	if w != nil && w.Rate.Count == 0 && (w.Rate.Of >= seriesDecides || late && first == nil) {
+	if w == nil || w.Rate.Count > 0 {
+		return first
+	}
+	late := w.Slow != nil && w.Slow.Phase == watch.Sender
+	switch {
+	case late && first != nil:
+		return first
+	case late, w.Rate.Of >= seriesDecides:
 		return w.Slow
 	}
 	return first

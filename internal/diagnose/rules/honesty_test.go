@@ -480,3 +480,19 @@ func TestUnreadWayIsNotBlamedOnTheHost(t *testing.T) {
 		}
 	}
 }
+
+// TestLateForTwoSeconds: tries that stand beside a single question and were sent late
+// say nothing of the node; the same in a series that was asked for do.
+func TestLateForTwoSeconds(t *testing.T) {
+	c, err := cases(t)["node-cpu.txtar fires.yaml"].Case()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := run(c); len(res.Causes) != 1 || res.Works != "slow" {
+		t.Errorf("watched\n%s", dump(c, &res))
+	}
+	c.More = true
+	if res := run(c); len(res.Causes) != 0 || res.Works != "true" {
+		t.Errorf("asked once\n%s", dump(c, &res))
+	}
+}
