@@ -67,11 +67,20 @@ func (s *series) hold(ctx context.Context, gaps []time.Duration) map[time.Durati
 			mu.Lock()
 			alive[gap] = o.Result == model.OK
 			mu.Unlock()
-			s.tell(Line{Progress: fmt.Sprintf("a connection that was silent for %s: %s", gap.Round(100*time.Millisecond), o.Result)})
+			s.tell(Line{Progress: outcomeOf(gap, o.Result)})
 		})
 	}
 	wg.Wait()
 	return alive
+}
+
+// outcomeOf is what came of a connection that was to be silent for so long.
+func outcomeOf(gap time.Duration, r model.Reason) string {
+	gap = gap.Round(100 * time.Millisecond)
+	if r == model.ProbeFailed {
+		return fmt.Sprintf("no connection could be kept that was to be silent for %s", gap)
+	}
+	return fmt.Sprintf("a connection that was silent for %s: %s", gap, r)
 }
 
 // search narrows the longest gap that a connection survives.

@@ -283,3 +283,13 @@ func TestRunSeries(t *testing.T) {
 		}
 	}
 }
+
+// A connection that never stood was not silent for any time.
+func TestOutcomeOfAGap(t *testing.T) {
+	if got := outcomeOf(56*time.Second, model.ProbeFailed); got != "no connection could be kept that was to be silent for 56s" {
+		t.Error(got)
+	}
+	if got := outcomeOf(4*time.Minute, model.Reset); got != "a connection that was silent for 4m0s: reset" {
+		t.Error(got)
+	}
+}
