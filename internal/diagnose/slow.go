@@ -21,11 +21,7 @@ func (p *Pass) Slow() *watch.Slowness {
 	if w == nil || w.Rate.Count > 0 {
 		return first
 	}
-	late := w.Slow != nil && w.Slow.Phase == watch.Sender
-	switch {
-	case late && first != nil:
-		return first
-	case late, w.Rate.Of >= seriesDecides:
+	if w.Rate.Of >= seriesDecides || w.Slow != nil && w.Slow.Phase == watch.Sender {
 		return w.Slow
 	}
 	return first
