@@ -21,14 +21,14 @@ import (
 // to its frontend goes to a member of the pool whose probe answers. The sender's
 // own security groups see the member's address, where Azure's see the frontend's.
 type balancing struct {
-	lb, rule, chain        string
-	protocol               string // tcp or udp
-	from                   netip.AddrPort
-	port                   int // of the members
-	members                []netip.Addr
-	probe                  resource[probe]
-	every                  time.Duration
-	goodInARow, badsInARow int
+	lb, rule, chain string
+	protocol        string // tcp or udp
+	from            netip.AddrPort
+	port            int // of the members
+	members         []netip.Addr
+	probe           resource[probe]
+	every           time.Duration
+	inARow          int // answers of one kind that take a member out, or in again
 }
 
 // balances are the rules of internal load balancers. A rule with floating IP wants
@@ -55,8 +55,7 @@ func (w *world) balances() []balancing {
 				}
 			}
 			b.every = time.Duration(cmp.Or(b.probe.Properties.IntervalInSeconds, 15)) * time.Second
-			b.badsInARow = max(b.probe.Properties.ProbeThreshold, 1)
-			b.goodInARow = b.badsInARow
+			b.inARow = max(b.probe.Properties.ProbeThreshold, 1)
 			out = append(out, b)
 		}
 	}
@@ -180,18 +179,10 @@ func (p *prober) one(ctx context.Context, b *balancing, a netip.Addr, h *health)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.waiting = false
-	need := b.badsInARow
-	switch {
-	case ok == h.up:
+	if ok == h.up {
 		h.row = 0
-	default:
-		h.row++
-		if ok {
-			need = b.goodInARow
-		}
-		if h.row >= need {
-			h.up, h.row = ok, 0
-		}
+	} else if h.row++; h.row >= b.inARow {
+		h.up, h.row = ok, 0
 	}
 	value := map[bool]float64{true: 100}[ok]
 	m := p.f.meter

@@ -34,7 +34,7 @@ Sources: https://learn.microsoft.com/azure/architecture/networking/guide/network
 		all, ok := lossBehind(p)
 		ref, name := applianceOnWay(p)
 		sum := together(all)
-		if !ok || !perConnection(sum) || sum.share() < 0.15 || sum.share() > 0.85 || shortOfPorts(p, ref) {
+		if !ok || !perConnection(sum) || sum.share() < 0.15 || sum.share() > 0.85 || shortOfPorts(p, ref, sum) {
 			return
 		}
 		if ref == "" {

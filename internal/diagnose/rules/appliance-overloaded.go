@@ -30,7 +30,7 @@ Sources: https://learn.microsoft.com/azure/firewall/monitor-firewall-reference (
 		all, ok := lossBehind(p)
 		ref, name := applianceOnWay(p)
 		sum := together(all)
-		if !ok || perConnection(sum) || sum.late < 3 || shortOfPorts(p, ref) {
+		if !ok || perConnection(sum) || sum.late < 3 || shortOfPorts(p, ref, sum) {
 			return
 		}
 		if ref == "" {

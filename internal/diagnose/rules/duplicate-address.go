@@ -34,8 +34,9 @@ Sources: https://github.com/kubernetes/kubernetes/issues/43910, https://github.c
 	Needs:         []string{"probe", "pod"},
 	EvenIfItWorks: true,
 	Run: func(p *diagnose.Pass) {
+		tries := inOrder(p.Case.Tries)
 		for _, pod := range served(p) {
-			if c := contested(p, pod); c != nil {
+			if c := contested(p, pod, tries); c != nil {
 				reportContested(p, pod, c)
 				return
 			}
@@ -64,16 +65,17 @@ type contest struct {
 const fewestTurns = 3
 
 // contested is how two hardware addresses took turns for an address of a pod; nil: they did not.
-func contested(p *diagnose.Pass, pod *model.Pod) *contest {
+func contested(p *diagnose.Pass, pod *model.Pod, tries []model.Try) *contest {
 	for _, v := range []model.Vantage{p.Origin(), model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
 		c := contest{vantage: v, tries: map[string][2]int{}}
 		last := ""
-		for _, t := range inOrder(p.Case.Tries) {
+		for i := range tries {
+			t := &tries[i]
 			if t.Vantage != v || t.MAC == "" || !slices.Contains(pod.IPs, t.Address.Addr()) {
 				continue
 			}
 			c.addr, c.from = t.Address.Addr(), t.From
-			c.add(&t)
+			c.add(t)
 			if last != "" && t.MAC != last {
 				c.turns++
 			}

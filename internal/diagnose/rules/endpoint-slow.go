@@ -62,9 +62,7 @@ Mend it with the owner of the service; meanwhile raise the client's time-out abo
 			f.Confidence = diagnose.Possible // it may be quick elsewhere
 			f.Gaps = p.Gaps([]string{"probe:here"})
 		}
-		if g := unreadBehind(p); len(g) > 0 {
-			f.Confidence, f.Gaps = diagnose.Possible, g
-		}
+		unreadBehind(p, &f)
 		p.Report(f)
 	},
 }
@@ -98,9 +96,7 @@ func sometimesSlow(p *diagnose.Pass, s *watch.Slowness) {
 	case p.External():
 		f.Confidence = diagnose.Possible // it may be quick elsewhere
 	}
-	if g := unreadBehind(p); len(g) > 0 {
-		f.Confidence, f.Gaps = diagnose.Possible, g
-	}
+	unreadBehind(p, &f)
 	p.Report(f)
 }
 

@@ -40,20 +40,20 @@ Mend it with the owner of the service; retry with a growing pause when it is 503
 		if answerer(p, seen) == "" {
 			f.Confidence = diagnose.Likely
 		}
-		if g := unreadBehind(p); len(g) > 0 {
-			f.Confidence, f.Gaps = diagnose.Possible, g
-		}
+		unreadBehind(p, &f)
 		p.Report(f)
 	},
 }
 
-// unreadBehind are the gaps that keep a Service's name from being told from a host's:
-// who answers behind it, and whom that asks in turn, was not read.
-func unreadBehind(p *diagnose.Pass) []model.Gap {
+// unreadBehind makes a finding but possible where a Service's name cannot be told from
+// a host's: who answers behind it, and whom that asks in turn, was not read.
+func unreadBehind(p *diagnose.Pass, f *diagnose.Finding) {
 	if _, _, is := serviceName(p.Host()); !is || askedService(p) != nil {
-		return nil
+		return
 	}
-	return p.Gaps([]string{"service", "endpointslice", "pod"})
+	if g := p.Gaps([]string{"service", "endpointslice", "pod"}); len(g) > 0 {
+		f.Confidence, f.Gaps = diagnose.Possible, g
+	}
 }
 
 // answererOr is the answerer, or a default where nothing on the way could have sent it.

@@ -100,13 +100,14 @@ func probed(c *model.Case, lb *model.LoadBalancer, rule *model.LBRule, at netip.
 // probeFinding judges them: where one backend answers all of its probes, the
 // others' do not let a connection fail.
 func probeFinding(p *diagnose.Pass, lb *model.LoadBalancer, rule *model.LBRule, probe *model.LBProbe, backends []backend) (f diagnose.Finding, ok bool) {
+	ref := model.NewRef("loadbalancer", lb.Name, probe.Name)
 	f = diagnose.Finding{
-		Subject: model.NewRef("loadbalancer", lb.Name, probe.Name), Confidence: diagnose.Likely, Sometimes: luck(p),
+		Subject: ref, Confidence: diagnose.Likely, Sometimes: luck(p),
 		Title:   fmt.Sprintf("Probe %s of load balancer %s gets no answer from any backend", probe.Name, lb.Name),
 		Summary: "A load balancer sends no new connection to a backend whose probe fails; with all of them out it drops silently.",
 		Evidence: []diagnose.Evidence{{
 			Text: fmt.Sprintf("probe %s asks %s; a backend is out after %s in a row", probe.Name, probeAsks(probe), count(max(probe.Threshold, 1), "failure")), Source: "azure",
-			Refs: []model.Ref{model.NewRef("loadbalancer", lb.Name, probe.Name)},
+			Refs: []model.Ref{ref},
 		}},
 	}
 	if f.Sometimes {
@@ -116,14 +117,12 @@ func probeFinding(p *diagnose.Pass, lb *model.LoadBalancer, rule *model.LBRule, 
 		if b.lowest >= 100 || !f.Sometimes && b.last > 0 {
 			return f, false
 		}
-		f.Evidence = append(f.Evidence, metric(fmt.Sprintf("backend %s answered %.0f %% of its probes in the last minute there is, and %.0f %% in the worst of %d (DipAvailability)", b.addr, b.last, b.lowest, b.minutes), f.Subject, model.NewRef("host", b.addr)))
+		f.Evidence = append(f.Evidence, metric(fmt.Sprintf("backend %s answered %.0f %% of its probes in the last minute there is, and %.0f %% in the worst of %d (DipAvailability)", b.addr, b.last, b.lowest, b.minutes), ref, model.NewRef("host", b.addr)))
 	}
-	update := func(args ...string) string {
-		return diagnose.Az("network lb probe update", lb.ID, append([]string{"--lb-name", lb.Name, "--name", probe.Name}, args...)...)
-	}
+	threshold := strconv.Itoa(max(probe.Threshold, 1) + 2)
 	f.Fix = []diagnose.Command{
 		{Text: fmt.Sprintf("Look how long a backend takes to answer the probe (%s), and let it ask for something that is light and always answered within %d s", probeAsks(probe), max(probe.Interval, 5))},
-		{Text: "Let more failures in a row be needed", Line: update("--probe-threshold", strconv.Itoa(max(probe.Threshold, 1)+2)), Verify: watchAgain(p)},
+		{Text: "Let more failures in a row be needed", Line: diagnose.Az("network lb probe update", lb.ID, "--lb-name", lb.Name, "--name", probe.Name, "--probe-threshold", threshold), Verify: watchAgain(p)},
 	}
 	return f, true
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
-	"github.com/podpath/podpath/internal/resource"
 	"github.com/podpath/podpath/internal/watch"
 )
 
@@ -134,19 +133,16 @@ func byTuple(l newLoss) bool {
 
 // noShortage says that what new connections met is not that of a device whose
 // source ports are used up, whatever a metric of some minutes ago says.
-func noShortage(p *diagnose.Pass) bool {
-	sum := together(newLosses(p))
+func noShortage(sum newLoss) bool {
 	return byTuple(sum) || sum.tls >= 3 // those that stand keep their port, and lose nothing
 }
 
 // shortOfPorts says that the appliance on the way has no source port left, by its
 // metrics or by the crowd that waits for one.
-func shortOfPorts(p *diagnose.Pass, ref model.Ref) bool {
+func shortOfPorts(p *diagnose.Pass, ref model.Ref, sum newLoss) bool {
 	crowd := towards(p).crowded()
-	out := slices.ContainsFunc(resource.Kind(p.Case, "snat-firewall"), func(u resource.Use) bool {
-		return u.Of == ref && u.Source == "metric" && u.State == resource.Out
-	})
-	return crowd && out || (crowd || out) && !noShortage(p)
+	out := len(outByMetric(p, ref, "snat-firewall")) > 0
+	return crowd && out || (crowd || out) && !noShortage(sum)
 }
 
 // watchAgain is the command that shows whether what comes and goes is gone.

@@ -141,7 +141,7 @@ func failuresAfter(p *diagnose.Pass, ends []*model.Pod) failures {
 	var h failures
 	for i := range p.Case.Tries {
 		t := &p.Case.Tries[i]
-		if t.Vantage != p.Origin() || t.Purpose != "question" || t.Idle > 0 || t.Result == model.ProbeFailed || t.Lag > watch.Lateness {
+		if t.Vantage != p.Origin() || !watch.Counts(t) {
 			continue
 		}
 		h.tries++

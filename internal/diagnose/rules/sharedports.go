@@ -76,12 +76,12 @@ func sharedPorts(p *diagnose.Pass, kind, use string) (f diagnose.Finding, ok boo
 	out := exhausted(p, path.Device, use, &f)
 	t := towards(p)
 	crowd := t.crowded()
-	elsewhere := p.Farther(model.VantageHere)
-	if !crowd && !out && f.Sometimes && elsewhere && !noShortage(p) {
+	elsewhere, unlike := p.Farther(model.VantageHere), noShortage(together(newLosses(p)))
+	if !crowd && !out && f.Sometimes && elsewhere && !unlike {
 		unreadTables(p, path.Device)
 	}
 	switch {
-	case other == nil && (len(others) > 0 || !f.Sometimes), !crowd && !out, !out && !elsewhere, !(out && crowd) && noShortage(p):
+	case other == nil && (len(others) > 0 || !f.Sometimes), !crowd && !out, !out && !elsewhere, !(out && crowd) && unlike:
 		return f, false // nothing answers, it may be the far side, or it is not how a shortage shows
 	case out && crowd:
 		f.Confidence = diagnose.Proven
@@ -117,12 +117,8 @@ func unreadTables(p *diagnose.Pass, device model.Ref) {
 // exhausted says that Azure Monitor counted connections that failed for want of a
 // port, or a device that has none left. What helps there is added.
 func exhausted(p *diagnose.Pass, device model.Ref, use string, f *diagnose.Finding) bool {
-	out := false
-	for _, u := range resource.Kind(p.Case, use) {
-		if u.Of != device || u.Source != "metric" || u.State != resource.Out {
-			continue
-		}
-		out = true
+	uses := outByMetric(p, device, use)
+	for _, u := range uses {
 		if u.Unit == "%" {
 			f.Evidence = append(f.Evidence, metric(fmt.Sprintf("%.0f %% of its source ports are in use (SNATPortUtilization)", u.Used), device))
 		}
@@ -130,7 +126,14 @@ func exhausted(p *diagnose.Pass, device model.Ref, use string, f *diagnose.Findi
 			f.Evidence = append(f.Evidence, metric(s, device))
 		}
 	}
-	return out
+	return len(uses) > 0
+}
+
+// outByMetric are a device's uses of a kind that Azure Monitor says have run out.
+func outByMetric(p *diagnose.Pass, device model.Ref, use string) []resource.Use {
+	return slices.DeleteFunc(resource.Kind(p.Case, use), func(u resource.Use) bool {
+		return u.Of != device || u.Source != "metric" || u.State != resource.Out
+	})
 }
 
 // remedyOf is what helps a device, but for the first advice, which a holder's name makes better.
