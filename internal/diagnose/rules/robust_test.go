@@ -89,7 +89,7 @@ func TestCommandsQuoteNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := string(data)
-		for _, n := range []string{"nsg-aks", "rt-x", "rt-aks", "nat-prod", "fw-hub", "fwp-hub", "nic-nva", "snet-nodes", "checkout", "lockdown", "aks-prod", "vgw", "DenyWeb", "partner.test", "aks-np-0"} {
+		for _, n := range []string{"nsg-aks", "rt-x", "rt-aks", "nat-prod", "fw-hub", "fwp-hub", "nic-nva", "snet-machines", "checkout", "lockdown", "aks-prod", "vgw", "DenyWeb", "partner.test", "aks-np-0"} {
 			text = strings.ReplaceAll(text, n, n+evil)
 		}
 		var changed model.Case

@@ -82,7 +82,7 @@ func (b *builder) routed() bool {
 	return b.cni == "kubenet" || b.cni == "overlay" || b.cni == "flannel"
 }
 func (b *builder) lb() string     { return id(nodeGroup, "Microsoft.Network/loadBalancers", "kubernetes") }
-func (b *builder) subnet() string { return subnetID("snet-nodes") }
+func (b *builder) subnet() string { return subnetID("snet-machines") }
 
 func (b *builder) kube() {
 	k := &b.w.Kube
@@ -198,13 +198,13 @@ func (b *builder) azure() {
 		c.PluginMode = "overlay"
 		c.PodCIDRs = []netip.Prefix{prefix("10.244.0.0/16")}
 	case "pod-subnet":
-		c.AgentPools[0].PodSubnetID = subnetID("snet-pods")
+		c.AgentPools[0].PodSubnetID = subnetID("snet-workloads")
 	}
 	az.Cluster = c
 	private := false
 	az.Subnets = map[string]*model.Subnet{}
 	ids := []string{}
-	for _, s := range []struct{ name, prefix string }{{"snet-nodes", "10.20.0.0/19"}, {"snet-pods", "10.20.32.0/19"}, {"AzureFirewallSubnet", "10.20.255.0/26"}} {
+	for _, s := range []struct{ name, prefix string }{{"snet-machines", "10.20.0.0/19"}, {"snet-workloads", "10.20.32.0/19"}, {"AzureFirewallSubnet", "10.20.255.0/26"}} {
 		one := &model.Subnet{ID: subnetID(s.name), Name: s.name, VNetID: vnetID(), Prefixes: []netip.Prefix{prefix(s.prefix)}, DefaultOutbound: &private}
 		if s.name != "AzureFirewallSubnet" {
 			one.NSGID = id(group, "Microsoft.Network/networkSecurityGroups", "nsg-aks")
@@ -223,7 +223,7 @@ func (b *builder) azure() {
 		if b.cni == "node-subnet" || b.cni == "pod-subnet" {
 			in := b.subnet()
 			if b.cni == "pod-subnet" {
-				in = subnetID("snet-pods")
+				in = subnetID("snet-workloads")
 			}
 			for n := range 8 {
 				nic.IPConfigs = append(nic.IPConfigs, model.IPConfig{Name: fmt.Sprintf("pod%d", n), Addr: b.podAddr(i, n), SubnetID: in})
@@ -244,7 +244,7 @@ func (b *builder) table() *model.RouteTable {
 	rt := id(group, "Microsoft.Network/routeTables", "rt-aks")
 	if az.RouteTables == nil {
 		az.RouteTables = map[string]*model.RouteTable{strings.ToLower(rt): {ID: rt, Name: "rt-aks"}}
-		for _, name := range []string{"snet-nodes", "snet-pods"} {
+		for _, name := range []string{"snet-machines", "snet-workloads"} {
 			az.Subnets[strings.ToLower(subnetID(name))].RouteTableID = rt
 		}
 	}
@@ -268,7 +268,7 @@ func (b *builder) egress() error {
 	case "managedNATGateway", "userAssignedNATGateway":
 		nat := id(group, "Microsoft.Network/natGateways", "nat-prod")
 		b.w.Azure.NATGateways = map[string]*model.NATGateway{strings.ToLower(nat): {ID: nat, Name: "nat-prod", PublicIPs: []string{b.publicIP("pip-nat", "192.0.2.20")}}}
-		for _, name := range []string{"snet-nodes", "snet-pods"} {
+		for _, name := range []string{"snet-machines", "snet-workloads"} {
 			b.w.Azure.Subnets[strings.ToLower(subnetID(name))].NATGatewayID = nat
 		}
 	case "userDefinedRouting":
