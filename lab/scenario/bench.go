@@ -120,23 +120,32 @@ func (b *bench) run(ctx context.Context, all []*Scenario) error {
 	b.try = 1
 	b.tally = &tally{total: b.total(all), runs: map[string]int{}, taken: map[string]bool{}}
 	b.log("%d scenarios on %d labs", len(all), len(list))
-	rows, errs := make([][]Row, len(list)), make([]error, len(list))
+	parts := b.parts(list, first)
+	of, errs := make([][]Row, len(parts)), make([]error, len(parts))
 	var several errgroup.Group
 	several.SetLimit(max(b.labs, 1))
-	for i, g := range list {
+	for i, part := range parts {
 		several.Go(func() error {
 			if ctx.Err() == nil {
 				own := *b
-				errs[i] = own.group(ctx, g, first)
-				rows[i] = own.rows
+				errs[i] = own.group(ctx, part, first)
+				of[i] = own.rows
 			}
 			return nil
 		})
 	}
-	_ = several.Wait() // each group has its own error
+	_ = several.Wait() // each part has its own error
+	rows := make([][]Row, len(list))
+	for i, g := range list {
+		for k, part := range parts {
+			if part.topology.Key() == g.topology.Key() {
+				rows[i] = append(rows[i], of[k]...)
+			}
+		}
+	}
 	for b.try = 2; b.try <= b.tries && ctx.Err() == nil; b.try++ {
 		for i, g := range list {
-			errs[i] = errors.Join(errs[i], b.again(ctx, g, first, rows[i]))
+			errs = append(errs, b.again(ctx, g, first, rows[i]))
 		}
 	}
 	b.rows = slices.Concat(rows...)
@@ -144,6 +153,36 @@ func (b *bench) run(ctx context.Context, all []*Scenario) error {
 		errs = append(errs, errors.New("interrupted: what was injected is taken back, what was started is down"))
 	}
 	return errors.Join(errs...)
+}
+
+// leastPart is how many runs a lab of their own is brought up for.
+const leastPart = 20
+
+// parts cuts groups so that several labs at once end at about the same time: the
+// largest come first, and none takes more than half of a lab's share. What runs on
+// the lab that was given is one part: it has only that one.
+func (b *bench) parts(list []group, first string) []group {
+	if b.labs < 2 {
+		return list
+	}
+	var all []*Scenario
+	for _, g := range list {
+		all = append(all, g.scenarios...)
+	}
+	most := max(leastPart, b.total(all)/(2*b.labs))
+	var out []group
+	for _, g := range list {
+		if g.topology.Key() == first {
+			out = append(out, g)
+			continue
+		}
+		pieces := (b.total(g.scenarios) + most - 1) / most
+		for piece := range slices.Chunk(g.scenarios, (len(g.scenarios)+pieces-1)/pieces) {
+			out = append(out, group{g.topology, piece})
+		}
+	}
+	slices.SortStableFunc(out, func(x, y group) int { return b.total(y.scenarios) - b.total(x.scenarios) })
+	return out
 }
 
 // again gives those of a group that did not pass another try when all is quiet: on

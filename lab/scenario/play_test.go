@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/podpath/podpath/lab/plan"
 )
 
 // fakeLab keeps ARM documents and a record of what was done.
@@ -308,5 +310,32 @@ func TestGroups(t *testing.T) {
 	list := groups(all, all[1].Topology.Key())
 	if len(list) != 2 || list[0].topology.CNI != "azure-overlay" || len(list[1].scenarios) != 2 {
 		t.Errorf("%+v", list)
+	}
+}
+
+func TestPartsOfGroups(t *testing.T) {
+	of := func(cni string, n int) group {
+		g := group{topology: plan.Topology{CNI: cni}}
+		for range n {
+			g.scenarios = append(g.scenarios, &Scenario{Topology: g.topology})
+		}
+		return g
+	}
+	list := []group{of("kubenet", 5), of("azure-overlay", 150), of("azure-podsubnet", 25)}
+	given := list[2].topology.Key()
+	sizes := func(parts []group) (out []int) {
+		for _, p := range parts {
+			out = append(out, len(p.scenarios))
+		}
+		return out
+	}
+	if got := sizes((&bench{labs: 3, repeat: 1}).parts(list, given)); !slices.Equal(got, []int{30, 30, 30, 30, 30, 25, 5}) {
+		t.Errorf("parts of %v", got)
+	}
+	if got := sizes((&bench{labs: 3, repeat: 1}).parts(list, list[1].topology.Key())); !slices.Equal(got, []int{150, 25, 5}) {
+		t.Errorf("the lab that was given is one: parts of %v", got)
+	}
+	if got := sizes((&bench{labs: 1, repeat: 1}).parts(list, given)); !slices.Equal(got, []int{5, 150, 25}) {
+		t.Errorf("one lab at once: parts of %v", got)
 	}
 }
