@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"internal/netfilter":     {},
 	"internal/corefile":      {},
 	"internal/watch":         {"internal/model"},
-	"internal/resource":      {"internal/model", "internal/diagnose", "internal/trace"},
+	"internal/resource":      {"internal/model", "internal/diagnose", "internal/trace", "internal/watch"},
 	"internal/cni":           {"internal/model"},
 	"internal/trace":         {"internal/model", "internal/policy", "internal/trace", "internal/netfilter", "internal/corefile", "internal/cni"},
 	"internal/diagnose":      {"internal/model", "internal/netfilter", "internal/trace", "internal/policy", "internal/diagnose", "internal/corefile", "internal/cni", "internal/watch", "internal/resource"},

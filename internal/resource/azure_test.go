@@ -82,7 +82,7 @@ func TestSNATOfALoadBalancer(t *testing.T) {
 	if all.Used != 70 || all.Limit != 100 || all.State != Out || all.Pace < 9.9 || all.Pace > 10.1 || len(all.Who) != 1 || all.Who[0] != (Share{"pod/x/leaks", "192.0.2.1:443/tcp", 120}) {
 		t.Errorf("%+v", all)
 	}
-	for _, want := range []string{"3 connections failed", "60 of 120 connections are over", "20 have no answer yet", "at most 640 machines", "1024 ports for each node", "--load-balancer-outbound-ports 1024", "--load-balancer-managed-outbound-ip-count 1"} {
+	for _, want := range []string{"3 connections failed", "3 failed, 500 successful", "60 of 120 connections are over", "20 have no answer yet", "at most 640 machines", "1024 ports for each node", "--load-balancer-outbound-ports 1024", "--load-balancer-managed-outbound-ip-count 1"} {
 		if !strings.Contains(told(all), want) {
 			t.Errorf("%q is missing in\n%s", want, told(all))
 		}

@@ -74,6 +74,7 @@ var kinds = []struct {
 	{[]string{"snat-natgw"}, snatNATGateway},
 	{[]string{"snat-firewall"}, snatFirewall},
 	{[]string{"idle-timeout"}, idleTimeout},
+	{[]string{Addresses}, addresses},
 }
 
 // All lists what was read of every resource, those nearest their end first.

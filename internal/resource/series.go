@@ -2,7 +2,9 @@ package resource
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,6 +120,24 @@ func failures(c *model.Case, metric, why string, list []*model.Series) (failed f
 		words += ", none in the last two: that is over"
 	}
 	return failed, words, now
+}
+
+// byState is what a metric counted in each state of a connection, in words; "" without data.
+func byState(metric string, list []*model.Series) string {
+	by := map[string]float64{}
+	for _, s := range list {
+		if state := Dimension(s, "ConnectionState"); state != "" {
+			by[state] += sum([]*model.Series{s})
+		}
+	}
+	var words []string
+	for _, state := range slices.Sorted(maps.Keys(by)) {
+		words = append(words, fmt.Sprintf("%s %s", number(by[state]), strings.ToLower(state)))
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s within the last %d minutes of data: %s", metric, Recent, strings.Join(words, ", "))
 }
 
 // pace is that of the series that grows fastest, over its last quarter of an hour; 0 where none does.

@@ -176,6 +176,9 @@ func (b balancer) failed(node string, u *Use) {
 			u.State = Out
 		}
 	}
+	if text := byState("SnatConnectionCount", b.find(node, "SnatConnectionCount", "Total", map[string]string{})); text != "" {
+		u.Says = append(u.Says, text)
+	}
 }
 
 // brackets are the sizes of a pool up to which each machine gets so many ports,

@@ -70,6 +70,9 @@ func natWhole(c *model.Case, id string, g *model.NATGateway) (Use, bool) {
 	if failed > 0 {
 		u.Says = append(u.Says, words)
 	}
+	if text := byState("SNATConnectionCount", find(c, want{id, "SNATConnectionCount", "Total", nil})); text != "" {
+		u.Says = append(u.Says, text)
+	}
 	if dropped > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("PacketDropCount: %.0f packets were dropped in them", dropped))
 	}

@@ -90,6 +90,10 @@ func (in *Internet) public(_ context.Context, s *Spec, q *dns.Msg) *dns.Msg {
 		m.Answer = append(m.Answer, soa(name))
 		return m
 	}
+	if s.Rotate && question.Qtype == dns.TypeA && len(addrs) > 1 {
+		next := int(time.Now().Unix()/ttl) % len(addrs)
+		addrs = addrs[next : next+1]
+	}
 	for _, a := range addrs {
 		switch {
 		case a.Is4() && question.Qtype == dns.TypeA:

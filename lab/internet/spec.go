@@ -54,12 +54,13 @@ type proxySpec struct {
 type dnsSpec struct {
 	Rcode   string              `json:"rcode,omitempty"`   // SERVFAIL, REFUSED, NXDOMAIN, …
 	Records map[string][]string `json:"records,omitempty"` // name → addresses; [] makes it NXDOMAIN
+	Rotate  bool                `json:"rotate,omitempty"`  // one address at a time, every five seconds the next, as a traffic manager does
 }
 
 // Keys are the words of a Spec.
 var Keys = []string{
 	"status", "path", "share", "tls", "delay", "handshake", "refuse", "silent", "drop", "reset", "allow", "allowStatus", "deny", "rate", "dateSkew",
-	"body", "header", "headers", "names", "port", "ports", "proxy", "user", "password", "rcode", "records",
+	"body", "header", "headers", "names", "port", "ports", "proxy", "user", "password", "rcode", "records", "rotate",
 }
 
 // duration is "2s" in a spec.

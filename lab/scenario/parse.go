@@ -581,7 +581,7 @@ var serveKeys = map[string][]string{
 	"status": {"!!int"}, "path": {"!!str"}, "share": {"!!int", "!!float"}, "tls": {"!!str"}, "delay": {"!!str"}, "handshake": {"!!str"}, "refuse": {"!!bool"},
 	"silent": {"!!bool"}, "drop": {"!!bool"}, "reset": {"!!bool"}, "allow": {"!!seq", "!!str"}, "allowStatus": {"!!int"}, "rate": {"!!int"}, "deny": {"!!str"},
 	"dateSkew": {"!!str"}, "body": {"!!int", "!!str"}, "header": {"!!map"}, "headers": {"!!map"}, "names": {"!!seq"}, "port": {"!!int"}, "ports": {"!!seq"},
-	"proxy": {"!!str"}, "user": {"!!str"}, "password": {"!!str"}, "rcode": {"!!str"}, "records": {"!!map"},
+	"proxy": {"!!str"}, "user": {"!!str"}, "password": {"!!str"}, "rcode": {"!!str"}, "records": {"!!map"}, "rotate": {"!!bool"},
 }
 
 func (p *parser) serve(n *yaml.Node) map[string]any {

@@ -47,6 +47,7 @@ Mend it by adding a network rule for the subnet's range, the destination and the
 			} else {
 				f.Fix = []diagnose.Command{{Text: "Allow it in the firewall's rules"}}
 			}
+			changing(p, step, &f)
 			p.ReportAt(w, step, f)
 		})
 	},

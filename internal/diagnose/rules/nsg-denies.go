@@ -67,6 +67,7 @@ func reportNSG(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 		f.Evidence = append(f.Evidence, arm("the NAT gateway of subnet "+subnet.Name+" is not at fault: a group is asked before the source is translated", p.SubnetRef(subnet)))
 	}
 	f.Fix = nsgFix(p, nsg, rule, step.In)
+	changing(p, step, &f)
 	p.ReportAt(w, step, f)
 }
 

@@ -67,6 +67,7 @@ func reportPolicy(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 		f.Evidence = append(f.Evidence, kube(t, step.Decided))
 	}
 	f.Fix = policyFix(p, w, step, judged)
+	changing(p, step, &f)
 	p.ReportAt(w, step, f)
 }
 

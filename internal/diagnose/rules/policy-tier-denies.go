@@ -70,6 +70,7 @@ func reportTier(p *diagnose.Pass, w diagnose.Way, step *model.Step) {
 		Text: "Look at the policy with its owner: a rule before the one that denies, which allows this peer and port, is the way to an exception",
 		Line: tierCommand(by), Verify: again(p),
 	}}
+	changing(p, step, &f)
 	p.ReportAt(w, step, f)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/policy"
+	"github.com/podpath/podpath/internal/resource"
 )
 
 // maxNear bounds how many rules of a policy are explained.
@@ -236,4 +237,17 @@ func shownLabels(labels model.Labels) string {
 		return "none"
 	}
 	return oneLine(strings.Join(out, ", "))
+}
+
+// changing adds to a list's finding that the name's addresses change, so that one
+// more address in it does not last.
+func changing(p *diagnose.Pass, step *model.Step, f *diagnose.Finding) {
+	u := resource.Changing(p.Case, step.In.Dst)
+	if u == nil {
+		return
+	}
+	for _, text := range u.Says {
+		f.Evidence = append(f.Evidence, probe(text))
+	}
+	f.Fix = append(f.Fix, u.Remedy...)
 }
