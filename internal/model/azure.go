@@ -35,6 +35,7 @@ type Azure struct {
 	Advisor          []Advice                   `json:"advisor,omitempty"`
 	Effective        []EffectiveRoute           `json:"effective,omitempty"` // effective routes, where Azure gave them (never for scale set interfaces)
 	Others           map[string]*Resource       `json:"others,omitempty"`    // resources of types that the trace does not follow
+	Sizes            map[string]*VMSize         `json:"sizes,omitempty"`     // of machines, by lower-cased name: those of the nodes and their families, where a disk is at its end; nil: not asked
 }
 
 // Resource is what is kept of a resource whose type the trace does not follow.
@@ -270,8 +271,23 @@ type VMSS struct {
 	Tags      Labels         `json:"tags,omitempty"`
 	Instances []VMSSInstance `json:"instances,omitempty"`
 	Single    bool           `json:"single,omitempty"`
-	Size      string         `json:"size,omitempty"`   // of its machines, "Standard_D4s_v5"
-	OSDisk    *OSDisk        `json:"osDisk,omitempty"` // of its machines, as the model says; nil: not said
+	Size      string         `json:"size,omitempty"`     // of its machines, "Standard_D4s_v5"
+	Location  string         `json:"location,omitempty"` // "westeurope"
+	OSDisk    *OSDisk        `json:"osDisk,omitempty"`   // of its machines, as the model says; nil: not said
+}
+
+// VMSize is what Azure says of a size of machines in a region (Microsoft.Compute/skus).
+// A limit of 0 was not said.
+type VMSize struct {
+	Name          string `json:"name"`
+	Family        string `json:"family,omitempty"` // "standardDSv5Family"
+	CPUs          int    `json:"cpus,omitempty"`
+	UncachedIOPS  int64  `json:"uncachedIOPS,omitempty"`  // of all disks together, past the machine's cache
+	UncachedBytes int64  `json:"uncachedBytes,omitempty"` // a second
+	CachedIOPS    int64  `json:"cachedIOPS,omitempty"`    // of all disks through the cache, the temporary one as well
+	CachedBytes   int64  `json:"cachedBytes,omitempty"`   // read in a second
+	EphemeralOS   *bool  `json:"ephemeralOS,omitempty"`   // the operating system's disk can be the machine's own; nil: not said
+	Restricted    bool   `json:"restricted,omitempty"`    // the subscription does not get it everywhere in the region
 }
 
 // OSDisk is the operating system's disk of a scale set's machines.

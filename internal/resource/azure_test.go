@@ -210,6 +210,84 @@ func TestOSDisk(t *testing.T) {
 	}
 }
 
+// sizes are those of a family, in which one may not be had.
+func sizes() map[string]*model.VMSize {
+	no := false
+	out := map[string]*model.VMSize{}
+	for _, s := range []model.VMSize{
+		{Name: "Standard_D4s_v5", CPUs: 4, UncachedIOPS: 6400, UncachedBytes: 145e6},
+		{Name: "Standard_D8s_v5", CPUs: 8, UncachedIOPS: 12800, UncachedBytes: 290e6, Restricted: true},
+		{Name: "Standard_D16s_v5", CPUs: 16, UncachedIOPS: 25600, UncachedBytes: 600e6},
+		{Name: "Standard_D32s_v5", CPUs: 32, UncachedIOPS: 51200, UncachedBytes: 865e6},
+	} {
+		s.Family, s.EphemeralOS = "standardDSv5Family", &no
+		out[strings.ToLower(s.Name)] = &s
+	}
+	out["standard_l8s_v3"] = &model.VMSize{Name: "Standard_L8s_v3", Family: "standardLSv3Family", CPUs: 8, UncachedIOPS: 90000}
+	return out
+}
+
+// TestMachineDisks: what the size of the machine allows is told apart from what the
+// disk may, and the remedy is a larger machine of those that may be had.
+func TestMachineDisks(t *testing.T) {
+	zero := map[string]string{"vmname": "np_0"}
+	for _, tc := range []struct {
+		name              string
+		machine, disk     float64
+		sizes             map[string]*model.VMSize
+		vm, own           State
+		wantVM, wantDisk  string
+		unwanted, inDisk2 string
+	}{
+		{"the size", 100, 40, sizes(), Out, Room, "a larger disk would not help", "a larger disk alone does not help", "--node-osdisk-type", ""},
+		{"the size, with numbers", 100, 40, sizes(), Out, Room, "a Standard_D4s_v5 does 6,400 operations and 145 MB a second", "", "Standard_D8s_v5", ""},
+		{"the size, a larger one", 100, 40, sizes(), Out, Room, "--node-vm-size Standard_D16s_v5 --node-osdisk-size 128", "", "Standard_L8s", ""},
+		{"the size, unread", 100, 40, nil, Out, Room, "az vm list-skus", "machines of size Standard_D4s_v5 may allow less", "aks nodepool add", ""},
+		{"the disk", 30, 100, sizes(), Room, Out, "30 % of the operations a second that its machine's size allows all disks together past its cache (VM Uncached IOPS Consumed Percentage)", "its machine's size is not the limit: 30 %", "", "--node-osdisk-size 512"},
+		{"both", 99, 99, sizes(), Out, Out, "--node-vm-size Standard_D16s_v5", "do 99 % of what its size allows: a larger disk alone does not help", "would not help", ""},
+		{"near", 85, 20, sizes(), Near, Room, "--node-vm-size Standard_D16s_v5", "", "", ""},
+	} {
+		c := cloud("loadbalancer/kubernetes/out")
+		c.World.Azure.Sizes = tc.sizes
+		c.World.Azure.VMSSs[set].Location = "westeurope"
+		c.World.Azure.Metrics = []model.Series{
+			series(set, "VM Uncached IOPS Consumed Percentage", "Average", zero, tc.machine), series(set, "VM Uncached Bandwidth Consumed Percentage", "Average", zero, 12),
+			series(set, "OS Disk IOPS Consumed Percentage", "Average", zero, tc.disk),
+		}
+		vm, own := Kind(c, VMDisk), Kind(c, "os-disk")
+		if len(vm) != 1 || len(own) != 1 || vm[0].State != tc.vm || own[0].State != tc.own || vm[0].Of != "node/n0" {
+			t.Fatalf("%s: %+v\n%+v", tc.name, vm, own)
+		}
+		if text := told(vm[0]); !strings.Contains(text, tc.wantVM) || tc.unwanted != "" && strings.Contains(text, tc.unwanted) {
+			t.Errorf("%s: want %q and not %q in\n%s", tc.name, tc.wantVM, tc.unwanted, text)
+		}
+		if text := told(own[0]); !strings.Contains(text, tc.wantDisk) || !strings.Contains(text, tc.inDisk2) || tc.sizes != nil && strings.Contains(text, "Ephemeral") {
+			t.Errorf("%s: want %q and %q in\n%s", tc.name, tc.wantDisk, tc.inDisk2, text)
+		}
+	}
+}
+
+// TestMachineDisksUnread: a machine without these metrics is left out.
+func TestMachineDisksUnread(t *testing.T) {
+	c := cloud("loadbalancer/kubernetes/out")
+	c.World.Azure.Metrics = []model.Series{series(set, "OS Disk IOPS Consumed Percentage", "Average", map[string]string{"vmname": "np_0"}, 100)}
+	if got := Kind(c, VMDisk); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestLargerDiskThanTheMachineMay: a premium disk of 2 TiB has more operations than
+// the machine is given.
+func TestLargerDiskThanTheMachineMay(t *testing.T) {
+	size := &model.VMSize{Name: "Standard_D2s_v5", UncachedIOPS: 3750}
+	if got := capped(size, 1024); got != "; of its 5,000 operations a second a Standard_D2s_v5 allows 3,750" {
+		t.Error(got)
+	}
+	if got := capped(size, 512) + capped(nil, 1024); got != "" {
+		t.Error(got)
+	}
+}
+
 func TestFlows(t *testing.T) {
 	c := cloud("natgateway/gw")
 	c.World.Azure.Metrics = []model.Series{series(set, "Outbound Flows", "Maximum", map[string]string{"vmname": "np_0"}, 450000)}

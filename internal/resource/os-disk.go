@@ -47,41 +47,50 @@ func osDisk(c *model.Case) []Use {
 }
 
 func diskOf(c *model.Case, n *model.Node) (Use, bool) {
-	set, machine := model.MachineOf(n.ProviderID)
-	of := func(metric, aggregate string) []*model.Series {
-		list := find(c, want{set, metric, aggregate, map[string]string{"VMName": machine}})
-		if len(list) == 0 && alone(c, set) {
-			list = find(c, want{set, metric, aggregate, nil})
-		}
-		return list
-	}
-	operations, bytes := of("OS Disk IOPS Consumed Percentage", "Average"), of("OS Disk Bandwidth Consumed Percentage", "Average")
-	u := Use{Kind: "os-disk", Name: "OS disk", Of: model.NewRef("node", n.Name), Unit: "%", Used: last(slices.Concat(operations, bytes)), Limit: 100, Pace: pace(slices.Concat(operations, bytes)), Source: "metric"}
-	if set == "" || math.IsNaN(u.Used) {
+	m := machineOf(c, n)
+	own := m.ownDisk()
+	u := Use{Kind: "os-disk", Name: "OS disk", Of: model.NewRef("node", n.Name), Unit: "%", Used: last(own), Limit: 100, Pace: pace(own), Source: "metric"}
+	if m.set == "" || math.IsNaN(u.Used) {
 		return u, false
 	}
-	for _, one := range []struct {
-		list []*model.Series
-		text string
-	}{
-		{operations, "%.0f %% of its operations a second (OS Disk IOPS Consumed Percentage)"},
-		{bytes, "%.0f %% of its bandwidth (OS Disk Bandwidth Consumed Percentage)"},
-		{of("OS Disk Queue Depth", "Average"), "%.0f operations wait in its queue (OS Disk Queue Depth)"},
-		{of("OS Disk Used Burst IO Credits Percentage", "Average"), "%.0f %% of its burst credits are used up (OS Disk Used Burst IO Credits Percentage)"},
+	for _, one := range []struct{ metric, text string }{
+		{"OS Disk IOPS Consumed Percentage", "%.0f %% of its operations a second (OS Disk IOPS Consumed Percentage)"},
+		{"OS Disk Bandwidth Consumed Percentage", "%.0f %% of its bandwidth (OS Disk Bandwidth Consumed Percentage)"},
+		{"OS Disk Queue Depth", "%.0f operations wait in its queue (OS Disk Queue Depth)"},
+		{"OS Disk Used Burst IO Credits Percentage", "%.0f %% of its burst credits are used up (OS Disk Used Burst IO Credits Percentage)"},
 	} {
-		if v := last(one.list); v > 0 {
+		if v := last(m.series(one.metric)); v > 0 {
 			u.Says = append(u.Says, fmt.Sprintf(one.text, v))
 		}
 	}
-	u.Says = append(u.Says, diskSize(c, set)...)
-	u.Says = append(u.Says, writers(c.World.NodeUsage[n.Name].Written)...)
-	u.Says = append(u.Says, advisedOf(c, set)...)
+	u.Says = append(u.Says, diskSize(c, m.set)...)
 	if u.Used >= saturated {
 		u.State = Out
 	}
-	u.Remedy = diskRemedy(c, set)
+	u.Says = append(u.Says, besideSize(m, u.State == Out)...)
+	u.Says = append(u.Says, writers(c.World.NodeUsage[n.Name].Written)...)
+	u.Says = append(u.Says, advisedOf(c, m.set)...)
+	u.Remedy = diskRemedy(c, m.set)
 	u.settle()
 	return u, true
+}
+
+// besideSize says whether the limits of the machine's size are in the way as well:
+// the smaller of both holds.
+func besideSize(m machineMetrics, out bool) []string {
+	most := math.NaN()
+	for _, l := range sizeLimits {
+		if v := last(m.series(l.metric)); !math.IsNaN(v) && (math.IsNaN(most) || v > most) {
+			most = v
+		}
+	}
+	switch {
+	case most >= saturated:
+		return []string{fmt.Sprintf("all disks of its machine together do %.0f %% of what its size allows: a larger disk alone does not help", most)}
+	case most >= 0 && out:
+		return append(allowed(m.c, m.set), fmt.Sprintf("its machine's size is not the limit: %.0f %% of what it allows all disks together is used", most))
+	}
+	return nil
 }
 
 // writers says which pods wrote most to the node's disks while the probes ran, or,
@@ -132,10 +141,18 @@ func diskSize(c *model.Case, set string) []string {
 	}
 	for _, p := range premium {
 		if d.SizeGB > 0 && d.SizeGB <= p.size {
-			return []string{fmt.Sprintf("a %s disk of %d GiB (%s) does %d operations and %d MB a second; machines of size %s may allow less", d.SKU, d.SizeGB, p.name, p.iops, p.mb, s.Size)}
+			return []string{fmt.Sprintf("a %s disk of %d GiB (%s) does %d operations and %d MB a second%s", d.SKU, d.SizeGB, p.name, p.iops, p.mb, mayAllowLess(c, set))}
 		}
 	}
 	return nil
+}
+
+// mayAllowLess reminds of the machine's own limits where they were not read.
+func mayAllowLess(c *model.Case, set string) string {
+	if sizeOf(c, set) != nil {
+		return ""
+	}
+	return "; machines of size " + c.World.Azure.VMSSs[set].Size + " may allow less"
 }
 
 // advisedOf is what Azure Advisor says of a scale set or one of its machines.
@@ -153,21 +170,33 @@ func advisedOf(c *model.Case, set string) []string {
 // https://learn.microsoft.com/azure/aks/concepts-storage#default-os-disk-sizing
 func diskRemedy(c *model.Case, set string) []diagnose.Command {
 	fix := []diagnose.Command{{Text: "At once: find who writes (image pulls, logs, emptyDir volumes), and move that to a data disk or slow it down"}}
-	cluster, s := c.World.Azure.Cluster, c.World.Azure.VMSSs[set]
-	if cluster == nil || s == nil || s.Pool == "" {
+	p, args, ok := poolOf(c, set)
+	if !ok {
 		return fix
 	}
-	i := slices.IndexFunc(cluster.AgentPools, func(p model.AgentPool) bool { return strings.EqualFold(p.Name, s.Pool) })
-	if i < 0 {
-		return fix
+	args = append(args, "--node-vm-size", p.VMSize)
+	size := sizeOf(c, set)
+	if size == nil || size.EphemeralOS == nil || *size.EphemeralOS {
+		fix = append(fix, diagnose.Command{Text: "A pool beside it whose OS disk is ephemeral: the machine's own disk, without a quota of its own (where the size of the machine has room for one)", Line: diagnose.Az("aks nodepool add", c.World.Azure.Cluster.ID, append(slices.Clone(args), "--node-osdisk-type", "Ephemeral")...)})
 	}
-	p := cluster.AgentPools[i]
-	args := []string{"--cluster-name", cluster.Name, "--name", other(p.Name), "--node-count", fmt.Sprint(p.Count), "--node-vm-size", p.VMSize}
 	bigger := max(p.OSDiskSizeGB, 128) * 4
 	return append(fix,
-		diagnose.Command{Text: "A pool beside it whose OS disk is ephemeral: the machine's own disk, without a quota of its own (where the size of the machine has room for one)", Line: diagnose.Az("aks nodepool add", cluster.ID, append(slices.Clone(args), "--node-osdisk-type", "Ephemeral")...)},
-		diagnose.Command{Text: fmt.Sprintf("Or with a larger one: %d GiB", bigger), Line: diagnose.Az("aks nodepool add", cluster.ID, append(slices.Clone(args), "--node-osdisk-size", fmt.Sprint(bigger))...)},
-		diagnose.Command{Text: "Then move the pods there, and delete the old pool", Line: diagnose.Az("aks nodepool delete", cluster.ID, "--cluster-name", cluster.Name, "--name", p.Name)})
+		diagnose.Command{Text: fmt.Sprintf("%s with a larger one: %d GiB%s", map[bool]string{true: "A pool beside it", false: "Or"}[len(fix) == 1], bigger, capped(size, bigger)), Line: diagnose.Az("aks nodepool add", c.World.Azure.Cluster.ID, append(slices.Clone(args), "--node-osdisk-size", fmt.Sprint(bigger))...)},
+		leave(c, p))
+}
+
+// capped says where the machine's size ends before a larger premium disk does.
+func capped(size *model.VMSize, gib int) string {
+	for _, p := range premium {
+		if gib > p.size {
+			continue
+		}
+		if size != nil && size.UncachedIOPS > 0 && int64(p.iops) > size.UncachedIOPS {
+			return fmt.Sprintf("; of its %s operations a second a %s allows %s", number(float64(p.iops)), size.Name, number(float64(size.UncachedIOPS)))
+		}
+		break
+	}
+	return ""
 }
 
 // other is a name for a pool beside another; a Linux pool's has at most twelve characters.

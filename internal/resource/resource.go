@@ -69,6 +69,7 @@ var kinds = []struct {
 	{[]string{NodeCPU, NodeMemory, Neighbours}, machine},
 	{[]string{Conntrack}, conntrack},
 	{[]string{"os-disk"}, osDisk},
+	{[]string{VMDisk}, machineDisks},
 	{[]string{"flows"}, flows},
 	{[]string{"snat-lb"}, snatLB},
 	{[]string{"snat-natgw"}, snatNATGateway},

@@ -182,6 +182,8 @@ func (c *call) inSubscription(seg []string) {
 		c.inGroup(rest)
 	case at(0) == "providers" && at(2) == "locations" && len(rest) == 6 && strings.HasPrefix(at(4), "operation"):
 		c.only(http.MethodGet, func() { c.operation(rest[5], at(4) == "operationresults") })
+	case at(0) == "providers" && at(1) == "microsoft.compute" && at(2) == "skus" && len(rest) == 3:
+		c.only(http.MethodGet, c.skus)
 	case at(0) == "providers" && len(rest) == 3:
 		c.only(http.MethodGet, func() { c.listKind("", rest[1]+"/"+rest[2]) })
 	default:

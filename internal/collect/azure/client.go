@@ -28,6 +28,7 @@ const (
 var versions = []struct{ prefix, version string }{
 	{"microsoft.compute/virtualmachinescalesets/networkinterfaces", "2018-10-01"}, // the only one there ever was
 	{"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces", "2018-10-01"},
+	{"microsoft.compute/skus", "2021-07-01"},
 	{"microsoft.compute/", "2024-07-01"},
 	{"microsoft.containerservice/", "2025-05-01"},
 	{"microsoft.network/privatednszones", "2020-06-01"},

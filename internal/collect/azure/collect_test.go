@@ -471,13 +471,80 @@ func TestMeasures(t *testing.T) {
 	one := "VMName eq 'aks-pool-vmss_0'"
 	for _, want := range []string{
 		"SNATConnectionCount|ConnectionState eq '*'|2000", "TotalConnectionCount|Protocol eq '*'|2000", "PacketDropCount||", "DatapathAvailability||",
-		ofDisk.names + "|" + one + "|2000", ofDisk.names + "||", ofVM.names + "|" + one + "|2000",
+		ofDisk.names + "|" + one + "|2000", ofDisk.names + "||", ofVM.names + "|" + one + "|2000", ofVMDisks.names + "|" + one + "|2000",
 	} {
 		if asked[want] != 1 {
 			t.Errorf("%q was asked %d times", want, asked[want])
 		}
 	}
-	if len(asked) != 7 || strings.Contains(gapText(w), "metrics of") {
+	if len(asked) != 8 || strings.Contains(gapText(w), "metrics of") {
 		t.Errorf("%v\n%s", asked, gapText(w))
+	}
+}
+
+// sized is a cloud whose machines' disks do most of what their size allows.
+func sized(t *testing.T, percent string) (*cloudFake, *model.World, string) {
+	f := newCloud(t)
+	w := f.world()
+	f.put(testSet, `{"orchestrationMode":"Uniform"}`, `,"location":"North Europe","sku":{"name":"Standard_D2s_v5"}`)
+	f.fail(testSet+"/providers/Microsoft.Insights/metrics", func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Query().Get("metricnames"), "VM Uncached") {
+			fmt.Fprint(w, `{"value":[]}`)
+			return
+		}
+		fmt.Fprint(w, `{"value":[{"id":"`+testSet+`/providers/Microsoft.Insights/metrics/VM","name":{"value":"VM Uncached IOPS Consumed Percentage"},"unit":"Percent","timeseries":[{"metadatavalues":[{"name":{"value":"vmname"},"value":"aks-pool-vmss_0"}],"data":[{"timeStamp":"2026-01-15T10:00:00Z","average":`+percent+`}]}]}]}`)
+	})
+	return f, w, "/subscriptions/" + testSub + "/providers/Microsoft.Compute/skus"
+}
+
+func oneNode(o *Options) { o.Machines = []string{"aks-pool-vmss000000"} }
+
+// TestSizes: where disks are at their end, what the region's sizes allow is asked
+// once; of the list the family of the machines' own size is kept.
+func TestSizes(t *testing.T) {
+	f, w, skus := sized(t, "97")
+	f.fail(skus, func(w http.ResponseWriter, r *http.Request) {
+		if got := r.URL.Query().Get("$filter") + " " + r.URL.Query().Get("api-version"); got != "location eq 'northeurope' 2021-07-01" {
+			t.Errorf("asked with %s", got)
+		}
+		fmt.Fprint(w, `{"value":[{"resourceType":"disks","name":"Premium_LRS"},
+			{"resourceType":"virtualMachines","name":"Standard_D2s_v5","family":"standardDSv5Family","restrictions":[],"capabilities":[{"name":"vCPUs","value":"2"},{"name":"UncachedDiskIOPS","value":"3750"},{"name":"UncachedDiskBytesPerSecond","value":"85000000"},{"name":"EphemeralOSDiskSupported","value":"False"}]},
+			{"resourceType":"virtualMachines","name":"Standard_D96s_v5","family":"standardDSv5Family","restrictions":[{"type":"Zone"}],"capabilities":[{"name":"UncachedDiskBytesPerSecond","value":"2600000000"}]},
+			{"resourceType":"virtualMachines","name":"Standard_F2s_v2","family":"standardFSv2Family","capabilities":[{"name":"UncachedDiskIOPS","value":"nonsense"}]}]}`)
+	})
+	collectInto(t, f, w, oneNode)
+	own, big := w.Azure.Sizes["standard_d2s_v5"], w.Azure.Sizes["standard_d96s_v5"]
+	if len(w.Azure.Sizes) != 2 || own == nil || own.UncachedIOPS != 3750 || own.UncachedBytes != 85000000 || own.CPUs != 2 || own.EphemeralOS == nil || *own.EphemeralOS || own.Restricted {
+		t.Errorf("%+v\n%s", own, gapText(w))
+	}
+	if big == nil || big.UncachedBytes != 2600000000 || !big.Restricted || big.EphemeralOS != nil || f.calls[strings.ToLower(skus)] != 1 {
+		t.Errorf("%+v, asked %d times", big, f.calls[strings.ToLower(skus)])
+	}
+}
+
+// TestSizesAreNotAskedForNothing: the list is large.
+func TestSizesAreNotAskedForNothing(t *testing.T) {
+	f, w, skus := sized(t, "41")
+	if collectInto(t, f, w, oneNode); f.calls[strings.ToLower(skus)] != 0 || w.Azure.Sizes != nil {
+		t.Errorf("asked %d times", f.calls[strings.ToLower(skus)])
+	}
+}
+
+// TestSizesUnread: what a size allows that was not read, or is not in the list, is a gap and no limit.
+func TestSizesUnread(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"error":{"code":"AuthorizationFailed","message":"no"}}`: "Microsoft.Compute/skus/read",
+		`{"value":[]}`: "does not have Standard_D2s_v5",
+		`{"value":[{"resourceType":"virtualMachines","name":"Standard_D2s_v5","capabilities":[{"name":"UncachedDiskIOPS","value":"-1"}]}]}`: "not negative",
+	} {
+		f, w, skus := sized(t, "80")
+		status := http.StatusOK
+		if strings.Contains(body, "error") {
+			status = http.StatusForbidden
+		}
+		f.fail(skus, answer(status, body))
+		if collectInto(t, f, w, oneNode); !strings.Contains(gapText(w), want) || !strings.Contains(gapText(w), "machine sizes in subscription") || w.Azure.Sizes != nil {
+			t.Errorf("%s: %+v\n%s", body, w.Azure.Sizes, gapText(w))
+		}
 	}
 }

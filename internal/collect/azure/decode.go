@@ -321,7 +321,7 @@ func decodeNIC(x value) *model.NIC {
 
 func decodeVMSS(x value) *model.VMSS {
 	tags := decodeTags(x)
-	s := &model.VMSS{ID: x.get("id").str(), Name: x.get("name").str(), Tags: tags, Size: x.get("sku", "name").str()}
+	s := &model.VMSS{ID: x.get("id").str(), Name: x.get("name").str(), Tags: tags, Size: x.get("sku", "name").str(), Location: x.get("location").str()}
 	if disk := x.props().get("virtualMachineProfile", "storageProfile", "osDisk"); !disk.missing() {
 		s.OSDisk = &model.OSDisk{
 			SizeGB: disk.get("diskSizeGB").num(), SKU: disk.get("managedDisk", "storageAccountType").str(),

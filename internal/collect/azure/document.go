@@ -147,6 +147,9 @@ func readAnswer(az *model.Azure, x value) string {
 	case has("timeseries", "name"):
 		az.Metrics = append(az.Metrics, decodeMetric(x)...)
 		return "metric"
+	case has("resourceType", "capabilities"):
+		keepSize(az, x)
+		return "machine size"
 	case has("metricAvailabilities"):
 		x.get("name", "value").str()
 		return "metric definition"

@@ -36,6 +36,7 @@ var kinds = map[string]struct{ kind, words string }{
 	"microsoft.compute/virtualmachinescalesets/virtualmachines":                       {"vmss", "scale set instances"},
 	"microsoft.compute/virtualmachinescalesets/networkinterfaces":                     {"nic", "network interfaces of scale set"},
 	"microsoft.compute/virtualmachines":                                               {"vmss", "virtual machine"},
+	"microsoft.compute/skus":                                                          {"vmsize", "machine sizes"},
 	"microsoft.insights/metrics":                                                      {"metric", "metrics"},
 	"microsoft.advisor/recommendations":                                               {"advisor", "Azure Advisor"},
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces/ipconfigurations/publicipaddresses": {"publicip", "public address"},
@@ -183,5 +184,5 @@ var typed = []string{
 	"Microsoft.Network/firewallPolicies/ruleCollectionGroups", "Microsoft.Network/ipGroups",
 	"Microsoft.Network/privateDnsZones", "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
 	"Microsoft.Network/virtualNetworkGateways", "Microsoft.Compute/virtualMachineScaleSets", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
-	"Microsoft.Compute/virtualMachines", "Microsoft.Insights/metrics", "Microsoft.Advisor/recommendations",
+	"Microsoft.Compute/virtualMachines", "Microsoft.Compute/skus", "Microsoft.Insights/metrics", "Microsoft.Advisor/recommendations",
 }

@@ -12,6 +12,7 @@ func (c *collector) onNeed(ctx context.Context) {
 	if c.o.Host != "" {
 		c.spawn(func() { c.privateZones(ctx) })
 	}
+	c.sizes(ctx)
 }
 
 // advice reads what Advisor recommends for what is in the node resource group.

@@ -19,13 +19,18 @@ use it up; then everything on the node that touches the disk stands still for se
 healthy, the node turns NotReady now and then), CoreDNS and applications that write a log line for each request. The network is fine: connections
 are taken by the kernel and answered late or not at all, on this node only.
 
+Two limits hold, and the smaller one counts: the disk's own, and what the size of the machine allows all its disks together (a Standard_D2s_v5: 3,750 operations and
+85 MB a second). Azure Monitor has both (OS Disk … Consumed Percentage, VM Uncached and Cached … Consumed Percentage), Microsoft.Compute/skus the numbers of
+each size. Where the machine is the limit, a larger disk changes nothing.
+
 Look-alikes: a busy CPU shows in the node's load and in throttled containers. An application that is slow by itself is slow wherever it runs.
 Lost packets make connections themselves wait one or three seconds.
 
-Mend it by an ephemeral OS disk, a larger disk, or by moving what writes to a data disk.
+Mend it by an ephemeral OS disk, a larger disk, or by moving what writes to a data disk; where the machine's size is the limit, by larger machines or by spreading what writes.
 
 Sources: https://github.com/Azure/AKS/issues/1373, https://learn.microsoft.com/azure/virtual-machines/disks-metrics,
-https://learn.microsoft.com/azure/aks/concepts-storage#default-os-disk-sizing
+https://learn.microsoft.com/azure/aks/concepts-storage#default-os-disk-sizing,
+https://learn.microsoft.com/azure/virtual-machines/disks-performance, https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dsv5-series
 `,
 	Hop:    model.HopNodeResource,
 	Covers: []string{"node-disk-saturation"},
@@ -36,8 +41,10 @@ https://learn.microsoft.com/azure/aks/concepts-storage#default-os-disk-sizing
 			return
 		}
 		nodes := stalledNodes(p, seen)
-		for _, u := range resource.Kind(p.Case, "os-disk") {
-			if u.State == resource.Out && slices.Contains(nodes, u.Of.Name()) {
+		// Where both are at their end, what the machine's size allows holds whatever the disk.
+		for _, u := range slices.Concat(resource.Kind(p.Case, resource.VMDisk), resource.Kind(p.Case, "os-disk")) {
+			if i := slices.Index(nodes, u.Of.Name()); i >= 0 && u.State == resource.Out {
+				nodes = slices.Delete(nodes, i, i+1)
 				reportDisk(p, u)
 			}
 		}
@@ -55,6 +62,10 @@ func reportDisk(p *diagnose.Pass, u resource.Use) {
 		Subject: subject, Confidence: diagnose.Likely, Sometimes: true, Fix: u.Remedy,
 		Title:   fmt.Sprintf("The OS disk of node %s does all it may, and what runs there waits for it", u.Of.Name()),
 		Summary: "Requests beyond the disk's quota wait, and with them whoever writes a log line or reads a file. The node's network is fine; what answers from there does so late or not at all.",
+	}
+	if u.Kind == resource.VMDisk {
+		f.Title = fmt.Sprintf("The disks of node %s do together all that its machine's size allows, and what runs there waits for them", u.Of.Name())
+		f.Summary = "Requests beyond what the size of the machine allows its disks wait, whatever each disk could do, and with them whoever writes a log line or reads a file. A larger disk does not help. The node's network is fine; what answers from there does so late or not at all."
 	}
 	for _, s := range u.Says {
 		f.Evidence = append(f.Evidence, metric(s, ref, subject))
