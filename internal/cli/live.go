@@ -100,7 +100,7 @@ func (l *liveView) line(place model.Vantage, piece probe.Line) {
 
 func (l *liveView) add(place model.Vantage, t *model.Try) {
 	name := t.Target
-	if t.Address.IsValid() {
+	if t.Address.IsValid() && t.Purpose != probe.PurposeBeside {
 		name = t.Address.String()
 	}
 	i := slices.IndexFunc(l.lines, func(s slice) bool { return s.place == place && s.name == name })

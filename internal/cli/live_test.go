@@ -66,6 +66,14 @@ func TestLiveView(t *testing.T) {
 			t.Errorf("while nothing comes, %q is missing in %q", want, seen)
 		}
 	}
+	beside := newLiveView(Streams{Err: &bytes.Buffer{}}, "", report.Options{}, false)
+	beside.line(model.VantagePod, try("10.0.0.1:80", model.OK))
+	other := try("10.0.0.1:80", model.Refused)
+	other.Try.Target, other.Try.Purpose = "https://b.example", probe.PurposeBeside
+	beside.line(model.VantagePod, other)
+	if got := strings.Join(beside.text(at), "\n"); len(beside.lines) != 2 || !strings.Contains(got, "https://b.example") || !strings.Contains(got, "1 of 1 failed: refused") {
+		t.Errorf("another destination has no line of its own: %q", got)
+	}
 	var lines bytes.Buffer
 	l := newLiveView(Streams{Out: &lines, Err: &bytes.Buffer{}}, "jsonl", report.Options{}, false)
 	l.line(model.VantagePod, try("10.0.0.1:80", model.OK))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +23,11 @@ import (
 )
 
 // maxTries bounds a series so that its case still fits a snapshot: there are up
-// to five places, and eight endpoints beside.
-const maxTries = 7200
+// to five places, and eight endpoints beside; each further destination is one more.
+const (
+	maxTries = 7200
+	atOnce   = 13
+)
 
 // watching are the flags that say how often is asked.
 type watching struct {
@@ -34,6 +38,7 @@ type watching struct {
 	jitter float64
 	idle   []string
 	search time.Duration
+	beside []string
 }
 
 func (w *watching) register(c *cobra.Command) {
@@ -43,6 +48,7 @@ func (w *watching) register(c *cobra.Command) {
 	fl.DurationVar(&w.every, "every", 0, "pause between tries (1s), instead of --rate")
 	fl.IntVar(&w.count, "count", 0, "stop after so many tries (default: when --for is over)")
 	fl.Float64Var(&w.jitter, "jitter", 0.5, "share of the pace by which a try is moved at random, so that nothing keeps pace with it")
+	fl.StringArrayVar(&w.beside, "beside", nil, "another destination, of any form that TO has, tried as often from FROM to be compared with; up to 4, each with a --beside of its own")
 	fl.StringSliceVar(&w.idle, "idle", nil, "keep connections, silent for each of these gaps (30s,4m), and see which survive (default: up to four from the pod, for gaps that fit into --for); none: keep none")
 	fl.DurationVar(&w.search, "idle-search", 0, "also find the longest silence that a kept connection survives, up to this; takes up to twice as long")
 }
@@ -55,13 +61,16 @@ func (w *watching) series() (*probe.Series, error) {
 	if w.every > 0 {
 		w.rate = 1 / w.every.Seconds()
 	}
+	most := maxTries * atOnce / (atOnce + len(w.beside))
 	switch {
 	case w.length <= 0 || w.length > probe.MaxSeries:
 		return nil, fmt.Errorf("--for %s: give a duration up to %s", w.length, probe.MaxSeries)
 	case !(w.rate > 0 && w.rate <= 20):
 		return nil, fmt.Errorf("--rate %g: give up to 20 tries a second (--every 50ms); more would be a load test", w.rate)
-	case w.count == 0 && w.rate*w.length.Seconds() > maxTries || w.count > maxTries:
-		return nil, fmt.Errorf("that is more than %d tries from each place: watch for less long, at a lower --rate, or with --count", maxTries)
+	case len(w.beside) > probe.MaxBeside:
+		return nil, fmt.Errorf("--beside: %d destinations; give up to %d", len(w.beside), probe.MaxBeside)
+	case w.count == 0 && w.rate*w.length.Seconds() > float64(most) || w.count > most:
+		return nil, fmt.Errorf("that is more than %d tries from each place%s: watch for less long, at a lower --rate, or with --count", most, w.alongside())
 	case w.count < 0:
 		return nil, fmt.Errorf("--count %d is less than nothing", w.count)
 	case !(w.jitter >= 0 && w.jitter <= 1):
@@ -80,6 +89,32 @@ func (w *watching) series() (*probe.Series, error) {
 		out.Kept = fitting(out)
 	}
 	return out, err
+}
+
+// alongside says what else counts, where there is something.
+func (w *watching) alongside() string {
+	if len(w.beside) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" with %d destinations beside", len(w.beside))
+}
+
+// others reads what --beside was given, and refuses what stands there already.
+func (w *watching) others(q *model.Question) error {
+	known := []string{q.To.Raw}
+	for _, word := range w.beside {
+		e, err := model.ParseEndpoint(word, false)
+		switch {
+		case err != nil:
+			return fmt.Errorf("--beside: %w", err)
+		case e.Kind == "internet":
+			return errors.New("--beside internet: name one host of it (https://example.com)")
+		case slices.Contains(known, e.Raw):
+			return fmt.Errorf("--beside %q: it is watched already", e.Raw)
+		}
+		known, q.Beside = append(known, e.Raw), append(q.Beside, e)
+	}
+	return nil
 }
 
 // gaps reads what --idle was given.
@@ -133,15 +168,18 @@ func newWatch(s Streams) *cobra.Command {
 		color   string
 		saveTo  string
 		command = &cobra.Command{
-			Use:   "watch FROM TO",
+			Use:   "watch FROM TO [--beside TO2 …]",
 			Short: "Is a failure persistent, intermittent or gone, and where does it live",
 			Long: "Asks again and again, each time over a new connection, from up to five places and at each endpoint by itself,\n" +
 				"and says how often it fails (with the interval that so many tries leave open), whether that is persistent, intermittent\n" +
 				"or over, where it lives, when it changed and what happened just before. Then the same report as 'why'.\n\n" +
+				"--beside names other destinations, which are tried as often from FROM: where one of all fails, it lives there; where\n" +
+				"all fail alike, it is on this side of them.\n\n" +
 				"Ctrl-C ends it early: what was seen until then is the answer.\n\n" +
 				"Exit code: 0 it works (or has recovered), 1 a cause was found, 2 it fails and no cause could be proven, 3 podpath could not do its work.",
 			Example: "  podpath watch shop/deploy/checkout https://api.example.com --for 5m\n  podpath watch shop/web-0 svc/cart --rate 10 --count 500\n" +
 				"  podpath watch shop/web-0 db.example.com:5432 --idle 30s,4m\n  podpath watch shop/web-0 db.example.com:5432 --idle-search 5m\n" +
+				"  podpath watch shop/web-0 https://api.example.com --beside https://other.example.com --beside svc/cart\n" +
 				"  podpath watch shop/web-0 svc/cart -o jsonl",
 			Args: cobra.MaximumNArgs(4), ValidArgsFunction: cobra.NoFileCompletions,
 		}
@@ -155,6 +193,7 @@ func newWatch(s Streams) *cobra.Command {
 	command.Flags().StringVar(&saveTo, "save", "", "also write the case as a snapshot to this file")
 	command.Flags().Lookup("timeout").Usage = "for all but the series, which takes its own time: stop after this long, and answer by what is there; 0 is no limit"
 	fixed(command, "output", formats...)
+	fixed(command, "beside") // names of the cluster are not completed, and files are none
 	fixed(command, "color", "auto", "always", "never")
 	fixed(command, "protocol", "tcp", "udp")
 	fixed(command, "probe-via", vantage.ViaAuto, vantage.ViaEphemeral, vantage.ViaTwin, vantage.ViaExec, vantage.ViaNone)
@@ -174,6 +213,9 @@ func newWatch(s Streams) *cobra.Command {
 		}
 		parsed, err := q.parse(args)
 		if err != nil {
+			return err
+		}
+		if err := w.others(&parsed); err != nil {
 			return err
 		}
 		if err := canSave(saveTo); err != nil {

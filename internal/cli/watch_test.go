@@ -2,9 +2,11 @@ package cli
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/probe"
 )
 
@@ -47,6 +49,42 @@ func TestIdleWords(t *testing.T) {
 	for _, bad := range []string{"0s", "2h", "none,5s", "soon"} {
 		if _, err := gaps([]string{bad}); err == nil {
 			t.Errorf("--idle %s is taken", bad)
+		}
+	}
+}
+
+func TestBesideWords(t *testing.T) {
+	ask := func(words ...string) (model.Question, error) {
+		q := model.Question{To: model.Endpoint{Raw: "https://a.example"}}
+		w := watching{length: time.Minute, rate: 1, beside: words}
+		if _, err := w.series(); err != nil {
+			return q, err
+		}
+		return q, w.others(&q)
+	}
+	q, err := ask("https://b.example", "svc/cart", "db.example:5432", "10.0.0.9:443")
+	if err != nil || len(q.Beside) != 4 || q.Beside[1].Kind != "service" {
+		t.Errorf("%+v, %v", q.Beside, err)
+	}
+	for want, words := range map[string][]string{
+		"give up to 4":                               {"a:1", "b:1", "c:1", "d:1", "e:1"},
+		"it is watched already":                      {"b:1", "b:1"},
+		`"https://a.example": it is watched already`: {"https://a.example"},
+		"--beside internet: name one host":           {"internet"},
+		"--beside: \"http://\"":                      {"http://"},
+	} {
+		if _, err := ask(words...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, not %q", words, err, want)
+		}
+	}
+	// Each other destination is one more try at a time.
+	w := watching{length: time.Hour, rate: 2, beside: []string{"b:1"}}
+	if _, err := w.series(); err == nil || !strings.Contains(err.Error(), "more than 6685 tries from each place with 1 destinations beside") {
+		t.Errorf("an hour at two a second: %v", err)
+	}
+	if w.count = 7000; w.count > 0 {
+		if _, err := w.series(); err == nil {
+			t.Error("--count does not count what stands beside")
 		}
 	}
 }

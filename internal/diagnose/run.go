@@ -297,6 +297,7 @@ func (p *Pass) result(catalogue []Rule) Result {
 	if res.Persistence == string(watch.Recovered) && len(res.Causes) > 0 && res.Causes[0].Returns && res.Causes[0].Confidence >= Likely {
 		res.Persistence, res.Works = "intermittent", "false"
 	}
+	res.told()
 	if d := p.view.delays; d != nil {
 		res.Works, res.Persistence = "slow", cmp.Or(string(d.Class), "intermittent")
 	}
@@ -320,7 +321,7 @@ func watched(c *model.Case) *watch.Summary {
 	if len(c.Tries) == 0 {
 		return nil
 	}
-	s := watch.Summarise(c.Tries, c.Noise, OriginOf(&c.Question), c.Happened)
+	s := watch.Summarise(slices.Concat(c.Tries, c.Beside), c.Noise, OriginOf(&c.Question), c.Happened)
 	if c.More && s.Slow != nil && s.Slow.Phase == watch.Sender {
 		s.Slow = nil // two seconds of a late prober say nothing of the application
 	}

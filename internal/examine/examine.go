@@ -96,10 +96,16 @@ func Why(ctx context.Context, q model.Question, o Options) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := besidePorts(c); err != nil {
+		return nil, err
+	}
 	a := &Answer{Case: c}
 	o.Progress("reading Azure, and probing from the pod and its neighbours")
 	gather(ctx, c, from, o, a, start)
 	c.Question.To = c.Question.To.Public() // the probes are over: from here on it is only shown and kept
+	for i := range c.Question.Beside {
+		c.Question.Beside[i] = c.Question.Beside[i].Public()
+	}
 	for _, n := range []string{note, settings} {
 		if n != "" {
 			c.Notes = append(c.Notes, n)
@@ -175,7 +181,7 @@ func gather(ctx context.Context, c *model.Case, from kube.From, o Options, a *An
 	c.Observations = seen.Observations
 	reached(c)
 	series(ctx, c, seen, o)
-	c.Notes = seen.Notes
+	c.Notes = slices.Concat(seen.Notes, c.Notes) // the series has told its own already
 	c.World.Listeners, c.World.Sockets, c.World.Inside = seen.Listeners, seen.Sockets, seen.Inside
 	c.Notes = append(c.Notes, ownConnections(c)...)
 	if !o.SkipProbe {
@@ -224,6 +230,7 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	}
 	req.Facts.Behind = behind(c)
 	req.Plan = probe.PlanFor(c.Question, req.Facts)
+	req.Beside = beside(c, from.Pod)
 	if req.FarNodes = farNodes(c); len(req.FarNodes) == 0 && outside(c.Question.To) {
 		req.Sharers = otherNodes(c, from.Node)
 	}

@@ -33,7 +33,7 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	if len(seen.Tries) == 0 {
 		return
 	}
-	c.Noise = seen.Noise
+	c.Noise, c.Beside = seen.Noise, seen.Beside
 	c.Tries = append(firstTries(c, seen.Tries), seen.Tries...)
 	apart(c)
 	typical(c)
@@ -42,6 +42,7 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	}
 	own(c)
 	unasked(c)
+	untried(c)
 	if o.Kube == nil {
 		return
 	}
@@ -76,6 +77,7 @@ func own(c *model.Case) {
 	for _, r := range watch.Failures(c.Tries) {
 		most = max(most, r.Of)
 	}
+	besideOwn(c)
 	if outside(c.Question.To) && most > 0 {
 		c.Notes = append(c.Notes, fmt.Sprintf("watching itself opened up to %d connections from each place; each takes a source port towards that destination, also for a while after it closed: with few ports, watch at a lower --rate", most))
 	}

@@ -39,6 +39,7 @@ type Question struct {
 	Address   netip.Addr `json:"address,omitzero"`    // pins the destination address
 	Container string     `json:"container,omitempty"` // of From's pod, whose settings and certificates count; default: see Pod.App
 	Via       string     `json:"via,omitempty"`       // "app": the pod's own established connections
+	Beside    []Endpoint `json:"beside,omitempty"`    // other destinations that are watched beside To, to be compared with
 }
 
 // Step is one place on the way with what happens there and why.

@@ -133,6 +133,7 @@ type Case struct {
 	Notes        []string      `json:"notes,omitempty"`    // what podpath did and left behind, for the report's foot
 	Tries        []Try         `json:"tries,omitempty"`    // where the question was asked again and again
 	Behind       []Try         `json:"behind,omitempty"`   // what the asked pods send requests on to, tried by itself: no part of Tries
+	Beside       []Try         `json:"beside,omitempty"`   // other destinations of the same series, from the question's own place: no part of Tries
 	Noise        []Noise       `json:"noise,omitempty"`    // of those who asked
 	More         bool          `json:"more,omitempty"`     // the tries are the few that stand beside a single question
 	Happened     []Event       `json:"happened,omitempty"` // in the cluster, while they did

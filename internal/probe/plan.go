@@ -29,6 +29,7 @@ type Plan struct {
 	CAFiles    []string      `json:"caFiles,omitempty"`    // bundles of the application's own file system, tried before the usual ones
 	NoTrust    bool          `json:"noTrust,omitempty"`    // judge no certificate: this place does not know what the application trusts
 	Series     *Series       `json:"series,omitempty"`     // for the verb that repeats
+	Beside     []Target      `json:"beside,omitempty"`     // other destinations, which the series alone tries, as often as the question
 }
 
 // Target is one thing to reach.
@@ -89,6 +90,7 @@ const (
 	PurposeDNSTCP       = "control:dns-tcp"       // TCP to the DNS server
 	PurposeEndpoint     = "control:endpoint"      // one endpoint of the Service, past the Service
 	PurposeBehind       = "control:behind"        // a Service to which the asked pods send requests on
+	PurposeBeside       = "beside"                // another destination of a series, to be compared with the question's
 	PurposeDNSServer    = "dns-server"            // the question's name at one server
 	PurposeDNSPod       = "control:dns-pod"       // a name of the cluster at one of its DNS pods
 	PurposeRecheck      = "recheck:counters"      // the question again, between two readings of the node's counters
@@ -175,6 +177,14 @@ func (p *Plan) Validate() error {
 	for i := range p.Targets {
 		if err := p.Targets[i].validate(); err != nil {
 			return fmt.Errorf("plan: targets[%d]: %w", i, err)
+		}
+	}
+	if len(p.Beside) > MaxBeside {
+		return fmt.Errorf("plan: %d destinations beside the question; one plan holds at most %d", len(p.Beside), MaxBeside)
+	}
+	for i := range p.Beside {
+		if err := p.Beside[i].validate(); err != nil {
+			return fmt.Errorf("plan: beside[%d]: %w", i, err)
 		}
 	}
 	if p.Series != nil {

@@ -36,6 +36,7 @@ const (
 	maxInFlight = 64
 	maxSamples  = 16
 	maxMembers  = 8 // the question and endpoints, of a plan
+	MaxBeside   = 4 // other destinations, of a plan
 )
 
 // A series ends when its caller is gone: what a container runs does not end with
@@ -111,12 +112,24 @@ func (p *Plan) members() []Target {
 			continue // what it does with kept connections is the question
 		}
 		if t.When == Always && (t.Purpose == "" || t.Purpose == PurposeBehind || t.Purpose == PurposeQuestion || t.Purpose == PurposeEndpoint) && len(out) < maxMembers {
-			t = t.filled(p)
-			t.MaxBody = min(t.MaxBody, 4<<10) // enough to see that it comes
-			out = append(out, t)
+			out = append(out, t.repeated(p))
 		}
 	}
+	if len(out) == 0 {
+		return nil // there is no question that others could stand beside
+	}
+	for _, t := range p.Beside {
+		t.Purpose = PurposeBeside
+		out = append(out, t.repeated(p))
+	}
 	return out
+}
+
+// repeated is a target as a series tries it.
+func (t Target) repeated(p *Plan) Target {
+	t = t.filled(p)
+	t.MaxBody = min(t.MaxBody, 4<<10) // enough to see that it comes
+	return t
 }
 
 // RunSeries tries the plan's question and endpoints again and again, and hands
@@ -239,7 +252,7 @@ func (s *series) outcome(o *model.Observation, at time.Time, late, gap time.Dura
 	for i := range o.Phases {
 		kind += fmt.Sprint(o.Phases[i].Waited())
 	}
-	fresh := (o.Result != model.OK || waited(o)) && late <= tooLate && gap == 0 && !s.samples[kind] && len(s.samples) < maxSamples
+	fresh := (o.Result != model.OK || waited(o)) && late <= tooLate && gap == 0 && o.Purpose != PurposeBeside && !s.samples[kind] && len(s.samples) < maxSamples
 	if fresh {
 		s.samples[kind] = true
 	}

@@ -260,13 +260,16 @@ func TestRunSeries(t *testing.T) {
 	defer l.Close()
 	at := netip.MustParseAddrPort(l.Addr().String())
 	plan := `{"targets":[{"label":"q","purpose":"question","host":"127.0.0.1","port":` + at.String()[10:] + `},{"label":"later","purpose":"control:other-port","when":"tcp","host":"127.0.0.1","port":1},
-		{"label":"e","purpose":"control:endpoint","host":"127.0.0.1","port":1}],"series":{"every":20000000,"for":60000000000,"count":5}}`
+		{"label":"e","purpose":"control:endpoint","host":"127.0.0.1","port":1}],"beside":[{"label":"b","host":"127.0.0.1","port":1}],"series":{"every":20000000,"for":60000000000,"count":5}}`
 	p, err := ReadPlan(strings.NewReader(plan))
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]int{}
 	if err := RunSeries(t.Context(), p, func(l Line) error {
+		if l.Try != nil && (l.Try.Purpose == PurposeBeside) != (l.Try.Target == "b") || l.Sample != nil && l.Sample.Target == "b" {
+			t.Errorf("what stands beside the question: %+v %+v", l.Try, l.Sample)
+		}
 		if l.Try != nil {
 			seen[l.Try.Target+" "+string(l.Try.Result)]++
 		}
@@ -274,13 +277,29 @@ func TestRunSeries(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if seen["q ok"] != 5 || seen["e refused"] != 5 || len(seen) != 2 {
+	if seen["q ok"] != 5 || seen["e refused"] != 5 || seen["b refused"] != 5 || len(seen) != 3 {
 		t.Errorf("tries: %v", seen)
 	}
 	for _, bad := range []string{`{"every":1,"for":1}`, `{"every":1000000000,"for":0}`, `{"every":1000000000,"for":1000000000,"jitter":2}`, `{"every":1000000000,"for":1000000000,"idle":[-1]}`} {
 		if _, err := ReadPlan(strings.NewReader(`{"targets":[],"series":` + bad + `}`)); err == nil || !strings.Contains(err.Error(), "series") {
 			t.Errorf("%s: %v", bad, err)
 		}
+	}
+}
+
+func TestBesideIsBounded(t *testing.T) {
+	one := `{"label":"b","host":"b.example","port":1}`
+	for text, want := range map[string]string{
+		strings.Repeat(one+",", MaxBeside) + one: "5 destinations beside the question",
+		`{"label":"b","host":"b.example"}`:       "beside[0]: no port",
+	} {
+		if _, err := ReadPlan(strings.NewReader(`{"targets":[],"beside":[` + text + `]}`)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	p, err := ReadPlan(strings.NewReader(`{"targets":[],"beside":[` + one + `]}`))
+	if err != nil || p.members() != nil {
+		t.Errorf("without a question there is nothing to stand beside: %v, %v", p.members(), err)
 	}
 }
 

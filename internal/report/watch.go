@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/watch"
 )
@@ -66,6 +67,25 @@ func (p *printer) inBrief(s *watch.Summary) {
 	p.line("  "+p.paint("drop", p.glyph("✗ ", "x ")), fmt.Sprintf("asked %d times within %s: all failed", s.Rate.Of, within))
 }
 
+// kind is what a slice is of, as short as its column is.
+func kind(l *watch.Slice) string {
+	switch {
+	case l.Kind != "destination":
+		return l.Kind
+	case l.Own:
+		return "to"
+	}
+	return "beside"
+}
+
+// shortName is a destination without what all of them begin with.
+func shortName(l *watch.Slice) string {
+	if _, rest, ok := strings.Cut(l.Name, "://"); ok && l.Kind == "destination" {
+		return rest
+	}
+	return l.Name
+}
+
 // slice is one line of those that are worth comparing: a kind with one value says nothing that another line does not.
 func (p *printer) slice(s *watch.Summary, l *watch.Slice) {
 	alike := 0
@@ -74,10 +94,10 @@ func (p *printer) slice(s *watch.Summary, l *watch.Slice) {
 			alike++
 		}
 	}
-	if !p.o.Wide && !(l.Kind == "from" || l.Kind != "destination" && alike > 1) {
+	if !p.o.Wide && !(l.Kind == "from" || alike > 1) {
 		return
 	}
-	name := fmt.Sprintf("%-8s %-18s ", l.Kind, clip(model.Printable(l.Name), 18))
+	name := fmt.Sprintf("%-8s %-18s ", kind(l), clip(model.Printable(shortName(l)), 18))
 	text := p.spark(l.Spark) + "  " + Share(l.Rate)
 	if l.Took.Max > 0 && (p.o.Wide || l.Rate.Count == 0) {
 		text += p.paint("dim", p.glyph(" · ", " | ")) + fmt.Sprintf("p50 %s, p99 %s", dur(l.Took.P50), dur(l.Took.P99))
@@ -152,13 +172,9 @@ func span(s *watch.Summary) string {
 func Facts(s *watch.Summary) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	switch w := s.Where; {
-	case w.Kind == "everywhere":
-		add("it lives everywhere: from each place and at each endpoint that was tried some fail")
-	case w.Kind != "" && w.Clean:
-		add("it lives at %s %s alone: %d of %d failed there, none of %d elsewhere", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Of)
-	case w.Kind != "":
-		add("it lives mostly at %s %s: %d of %d failed there, %d of %d elsewhere; so uneven by chance: %.2g", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Count, w.Rest.Of, w.P)
+	switch w := s.Where.String(); {
+	case w != "":
+		out = append(out, w)
 	case s.Rate.Count > 0:
 		add("where it lives cannot be told: too few failures, or nothing to compare with")
 	}
@@ -171,8 +187,8 @@ func Facts(s *watch.Summary) []string {
 		}
 		add("%s", line)
 	}
-	if s.Period > 0 {
-		add("failures begin every %s", dur(s.Period))
+	if p := diagnose.Period(s); p != "" {
+		out = append(out, p)
 	}
 	out = append(out, limits(s)...)
 	return append(out, senders(s)...)

@@ -74,6 +74,14 @@ func TestWatchedText(t *testing.T) {
 		}
 	}
 	p := newPrinter(Options{})
+	beside := func(tr *model.Try) { tr.Purpose, tr.Target = "beside", "https://b.example" }
+	two := newPrinter(Options{Width: 400})
+	two.watched(&Report{Watched: watch.Summarise(slices.Concat(series("..F..F..F..F..F..F..F..F", same), series(ok+ok, beside)), nil, model.VantagePod, nil)})
+	for _, w := range []string{"\n    to       t  ", "\n    beside   b.example  ", "it lives at destination t alone: 8 of 24 failed there, none of 40 elsewhere"} {
+		if got := two.b.String(); !strings.Contains(got, w) {
+			t.Errorf("beside: %q is missing in\n%s", w, got)
+		}
+	}
 	phased := func(tr *model.Try) {
 		tr.Phases = []model.Phase{{Name: "dns", Result: model.OK, Duration: 2 * time.Millisecond}, {Name: "tcp", Result: tr.Result, Duration: 7 * time.Millisecond}}
 	}

@@ -25,13 +25,24 @@ const (
 func (s *session) repeat(ctx context.Context, c container, pl place, plan probe.Plan) {
 	switch {
 	case s.req.Series != nil:
-		plan.Series = s.req.Series.From(pl.vantage == s.origin())
+		plan = s.seriesPlan(plan, pl.vantage)
 	case s.vary():
 		plan = s.morePlan(pl.vantage)
 	default:
 		return
 	}
 	s.runSeries(ctx, c, pl, plan)
+}
+
+// seriesPlan is a place's plan with the series: only the question's own place tries
+// the other destinations.
+func (s *session) seriesPlan(plan probe.Plan, at model.Vantage) probe.Plan {
+	own := at == s.origin()
+	plan.Series = s.req.Series.From(own)
+	if own {
+		plan.Beside = s.req.Beside
+	}
+	return plan
 }
 
 // origin is the place that stands for the question's FROM.
@@ -78,7 +89,7 @@ func (s *session) repeatHere(ctx context.Context, plan probe.Plan) {
 	if s.req.Series == nil {
 		return
 	}
-	plan.Series = s.req.Series.From(s.origin() == model.VantageHere)
+	plan = s.seriesPlan(plan, model.VantageHere)
 	pl := place{vantage: model.VantageHere, via: "local"}
 	_ = probe.RunSeries(ctx, plan, func(l probe.Line) error { s.line(pl, l); return nil }) // nothing to repeat from here is no fault
 }
@@ -89,7 +100,11 @@ func (s *session) line(pl place, l probe.Line) {
 	defer s.mu.Unlock()
 	if t := l.Try; t != nil && s.triesFrom(pl)+1 <= maxTries {
 		t.Vantage, t.From, t.Node = pl.vantage, pl.from, pl.node
-		s.result.Tries = append(s.result.Tries, *t)
+		if t.Purpose == probe.PurposeBeside {
+			s.result.Beside = append(s.result.Beside, *t)
+		} else {
+			s.result.Tries = append(s.result.Tries, *t)
+		}
 	}
 	if n := l.Noise; n != nil {
 		n.Vantage, n.From, n.Node = pl.vantage, pl.from, pl.node

@@ -34,6 +34,9 @@ func (c *cluster) series(call execCall) error {
 		}
 		_ = out.Encode(probe.Line{Try: &t})
 	}
+	for _, t := range plan.Beside {
+		_ = out.Encode(probe.Line{Try: &model.Try{Target: t.Label, Purpose: probe.PurposeBeside, Result: model.OK}})
+	}
 	b.WriteString("no line\n")
 	_ = out.Encode(probe.Line{Noise: &model.Noise{Sent: plan.Series.Count}})
 	for text := b.String(); text != ""; {
@@ -51,6 +54,7 @@ func TestSeriesFromEveryPlace(t *testing.T) {
 	req := request()
 	req.Escalate = true // a series is sent from everywhere all the same
 	req.Series = &probe.Series{Every: time.Second, For: 10 * time.Second, Count: 3}
+	req.Beside = []probe.Target{{Label: "b", Host: "b.example", Port: 443}}
 	var mu sync.Mutex
 	told := map[model.Vantage]int{}
 	req.OnLine = func(v model.Vantage, _ probe.Line) {
@@ -75,12 +79,19 @@ func TestSeriesFromEveryPlace(t *testing.T) {
 		}
 	}
 	for _, v := range req.Vantages {
-		if tries[v] != 3 || told[v] != 5 {
+		lines := 5
+		if v == model.VantagePod { // only the question's own place tries what stands beside it
+			lines = 6
+		}
+		if tries[v] != 3 || told[v] != lines {
 			t.Errorf("%s: %d tries, told %d times", v, tries[v], told[v])
 		}
 	}
 	if len(r.Noise) != 4 || samples != 4 || len(tries) != 4 {
 		t.Errorf("%d noise, %d samples, places %v", len(r.Noise), samples, tries)
+	}
+	if len(r.Beside) != 1 || r.Beside[0].Vantage != model.VantagePod {
+		t.Errorf("beside the question: %+v", r.Beside)
 	}
 	broken := 0
 	for _, g := range r.Gaps {

@@ -82,6 +82,7 @@ type Request struct {
 
 	Env map[string]string // this machine's variables, for proxies on the way from here
 
+	Beside []probe.Target                  // other destinations of the series, from the question's own place
 	Series *probe.Series                   // repeat the question from every place; nil: once
 	More   *probe.Series                   // asked by the pod again where its first answer was good, and by the others where that then fails; nil: once is enough
 	OnLine func(model.Vantage, probe.Line) // told what a series tells, as it comes, one line at a time; may be nil
@@ -97,6 +98,7 @@ type Result struct {
 	Gaps         []model.Gap
 	Notes        []string // what was done to the cluster, and what stays
 	Tries        []model.Try
+	Beside       []model.Try // of other destinations
 	Noise        []model.Noise
 }
 

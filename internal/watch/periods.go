@@ -8,6 +8,10 @@ import (
 // fewestOnsets is how often a failure must begin before a period is looked for.
 const fewestOnsets = 5
 
+// leastSampled is how many tries a period has at least: that every second or third
+// fails is a matter of their turn, as where backends are taken one by one, not of time.
+const leastSampled = 5
+
 // period is the interval at which failures begin, or 0: Rayleigh's test on the
 // beginnings, over periods from their shortest distance to a quarter of the span,
 // paid for by the number of periods that were tried. Tries that are themselves
@@ -22,7 +26,7 @@ func period(begins, all []time.Duration) time.Duration {
 		shortest = min(shortest, begins[i]-begins[i-1])
 	}
 	longest := span / 4
-	shortest = max(shortest/2, 2*span/time.Duration(max(len(all), 1)))
+	shortest = max(shortest/2, leastSampled*span/time.Duration(max(len(all), 1)))
 	if span <= 0 || shortest <= 0 || shortest > longest {
 		return 0
 	}

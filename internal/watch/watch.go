@@ -42,7 +42,7 @@ type Slice struct {
 	Kind    string    `json:"kind"` // from, node, endpoint, resolver, destination
 	Name    string    `json:"name"`
 	Ref     model.Ref `json:"ref,omitempty"`
-	Own     bool      `json:"own,omitempty"` // the question's own place
+	Own     bool      `json:"own,omitempty"` // the question's own place, or destination
 	Class   Class     `json:"class"`
 	Blind   float64   `json:"blind,omitempty"`
 	Rate    Rate      `json:"rate"`
@@ -122,6 +122,8 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	all := len(kept)
 	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return t.Lag > Lateness })
 	s.Late = all - len(kept)
+	beside := pick(kept, besideOther)
+	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return besideOther(&t) })
 	s.Idle = IdleOf(tries, origin)
 	s.Slow = starved(tries, noise, origin)
 	if len(kept) == 0 {
@@ -135,8 +137,10 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	s.Verdict = Classify(failed)
 	s.Rate = rateOf(own)
 	alike := comparable(kept, origin)
-	s.Slices = slicesOf(kept, alike, origin, s.From, s.To)
-	s.Where = where(alike, origin)
+	ends := destinations(own, beside)
+	s.Slices = slicesOf(kept, alike, ends, origin, s.From, s.To)
+	s.Where = where(append(groups(alike), ends...), origin)
+	s.Where.Alike = alikeAll(ends)
 	s.time(own, failed, events)
 	s.Lookups, s.SYNs = lookupDelays(own), synDelays(own)
 	if s.Slow == nil {
@@ -353,7 +357,6 @@ var dimensions = []struct {
 		}
 		return t.Resolver.String(), model.NewRef("host", t.Resolver.Addr().String())
 	}},
-	{"destination", func(t *model.Try) (string, model.Ref) { return t.Target, "" }},
 }
 
 // group is the tries of one value of a dimension.
@@ -423,14 +426,15 @@ func lookupOf(t model.Try) model.Try {
 }
 
 // slicesOf tells of every place, and of what else the comparable tries have in common.
-func slicesOf(all, alike []model.Try, origin model.Vantage, from, to time.Time) []Slice {
+func slicesOf(all, alike []model.Try, ends []group, origin model.Vantage, from, to time.Time) []Slice {
 	out := []Slice{}
 	list := slices.DeleteFunc(groups(all), func(g group) bool { return g.kind != "from" })
 	list = append(list, slices.DeleteFunc(groups(alike), func(g group) bool { return g.kind == "from" })...)
+	list = append(list, ends...)
 	for _, g := range list {
 		v := Classify(outcomes(g.tries))
 		out = append(out, Slice{
-			Kind: g.kind, Name: g.name, Ref: g.ref, Own: g.kind == "from" && g.name == string(origin), Class: v.Class, Blind: v.Blind,
+			Kind: g.kind, Name: g.name, Ref: g.ref, Own: g.own(origin), Class: v.Class, Blind: v.Blind,
 			Rate: rateOf(g.tries), Phases: phasesOf(g.tries), Reasons: reasonsOf(g.tries), Took: tookOf(g.tries), Spark: Spark(g.tries, from, to, sparks),
 		})
 	}

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -16,12 +17,35 @@ type Where struct {
 	Rest  Rate      `json:"rest,omitzero"`   // and of what is alike but for this
 	P     float64   `json:"p,omitempty"`     // how likely so uneven a spread is by chance, all comparisons paid for
 	Clean bool      `json:"clean,omitempty"` // nothing failed elsewhere
+	Alike int       `json:"alike,omitempty"` // so many destinations were tried, and fail alike: it is on this side of them
+}
+
+// String says where in a sentence; "": it cannot be told.
+func (w *Where) String() string {
+	switch {
+	case w.Kind == "everywhere" && w.Alike > 0:
+		return fmt.Sprintf("it lives everywhere: from each place and at each endpoint that was tried some fail, and at all %d destinations alike: it is on this side of them", w.Alike)
+	case w.Kind == "everywhere":
+		return "it lives everywhere: from each place and at each endpoint that was tried some fail"
+	case w.Kind != "" && w.Clean:
+		return fmt.Sprintf("it lives at %s %s alone: %d of %d failed there, none of %d elsewhere%s", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Of, w.alike("; "))
+	case w.Kind != "":
+		return fmt.Sprintf("it lives mostly at %s %s: %d of %d failed there, %d of %d elsewhere; so uneven by chance: %.2g%s", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Count, w.Rest.Of, w.P, w.alike("; "))
+	}
+	return w.alike("")
+}
+
+// alike says that it is none of the destinations.
+func (w *Where) alike(lead string) string {
+	if w.Alike == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%sall %d destinations fail alike from here: it is on this side of them, at none of them alone", lead, w.Alike)
 }
 
 // where finds the one place that fails more than the rest of its kind. Of several
 // the least likely by chance is told; a kind with one value only tells nothing.
-func where(tries []model.Try, origin model.Vantage) Where {
-	all := groups(tries)
+func where(all []group, origin model.Vantage) Where {
 	best := Where{P: 1}
 	looked := 0
 	for i := range all {
@@ -49,12 +73,24 @@ func where(tries []model.Try, origin model.Vantage) Where {
 // wait for different times until they give up, and meet the same loss unequally.
 var apart = map[string]float64{"from": 2, "node": 2, "endpoint": 1, "resolver": 1, "destination": 1}
 
-// besideIt says of another place that it is not where the failures live: the
-// question's own place has them as well, and is compared by itself.
+// besideIt says of another place, or another destination, that it is not where the
+// failures live: the question's own has them as well, and is compared by itself.
 func besideIt(g *group, all []group, origin model.Vantage) bool {
-	return g.kind == "from" && g.name != string(origin) && slices.ContainsFunc(all, func(own group) bool {
-		return own.kind == "from" && own.name == string(origin) && count(outcomes(own.tries)) > 0
-	})
+	if g.kind != "from" && g.kind != "destination" || g.own(origin) {
+		return false
+	}
+	return slices.ContainsFunc(all, func(o group) bool { return o.kind == g.kind && o.own(origin) && count(outcomes(o.tries)) > 0 })
+}
+
+// own says of a place or a destination that it is the question's.
+func (g *group) own(origin model.Vantage) bool {
+	return g.kind == "from" && g.name == string(origin) || g.kind == "destination" && question(&g.tries[0])
+}
+
+// comparable says of two groups of a kind that one may be held against the other: a
+// destination against every other one, else what was tried for the same purpose.
+func (g *group) comparable(o *group) bool {
+	return g.kind == "destination" || question(&g.tries[0]) == question(&o.tries[0])
 }
 
 // others are the tries that a group is compared with. An endpoint is compared
@@ -63,7 +99,7 @@ func besideIt(g *group, all []group, origin model.Vantage) bool {
 func others(all []group, i int) []model.Try {
 	var out []model.Try
 	for j := range all {
-		if j != i && all[j].kind == all[i].kind && !outside(&all[j]) && question(&all[j].tries[0]) == question(&all[i].tries[0]) {
+		if j != i && all[j].kind == all[i].kind && !outside(&all[j]) && all[i].comparable(&all[j]) {
 			out = append(out, all[j].tries...)
 		}
 	}
@@ -78,6 +114,9 @@ func outside(g *group) bool { return g.kind == "from" && g.name == string(model.
 func everywhere(all []group, origin model.Vantage) Where {
 	places := 0
 	for _, g := range all {
+		if g.kind == "destination" && count(outcomes(g.tries)) == 0 {
+			return Where{}
+		}
 		if g.kind != "from" && g.kind != "endpoint" || g.name == string(model.VantageHere) && origin != model.VantageHere {
 			continue
 		}

@@ -501,7 +501,12 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func (l *Lab) fillQuestion(q Question) (Question, error) {
 	var errs []error
-	for _, p := range []*string{&q.From, &q.To, &q.Host, &q.Address, &q.Namespace, &q.File} {
+	q.Beside = slices.Clone(q.Beside)
+	words := []*string{&q.From, &q.To, &q.Host, &q.Address, &q.Namespace, &q.File}
+	for i := range q.Beside {
+		words = append(words, &q.Beside[i])
+	}
+	for _, p := range words {
 		filled, err := fill(*p, l.look)
 		errs = append(errs, err)
 		*p = filled
@@ -529,6 +534,9 @@ func (q Question) words() []string {
 	add("--via", q.Via)
 	add("--namespace", q.Namespace)
 	add("--file", q.File)
+	for _, other := range q.Beside {
+		add("--beside", other)
+	}
 	if q.For > 0 {
 		add("--for", q.For.String())
 	}

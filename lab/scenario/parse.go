@@ -671,7 +671,7 @@ func (p *parser) question(root *yaml.Node, f map[string]*yaml.Node, s *Scenario)
 		keys := []string{"from", "to", "protocol", "host", "address", "via"}
 		switch verb {
 		case "watch":
-			keys = append(keys, "for", "every")
+			keys = append(keys, "for", "every", "beside")
 		case "check":
 			keys = []string{"namespace"}
 		case "reach":
@@ -690,6 +690,7 @@ func (p *parser) question(root *yaml.Node, f map[string]*yaml.Node, s *Scenario)
 		q.Host, q.Address = p.str(qf["host"], verb+".host"), p.str(qf["address"], verb+".address")
 		q.Via = p.oneOf(qf["via"], verb+".via", "app")
 		q.For, q.Every = p.duration(qf["for"], verb+".for", 0), p.duration(qf["every"], verb+".every", 0)
+		q.Beside = p.strs(qf["beside"], verb+".beside")
 		q.Namespace, q.File = p.str(qf["namespace"], verb+".namespace"), p.str(qf["file"], verb+".file")
 	}
 	if s.Question.Verb == "" {

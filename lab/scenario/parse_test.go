@@ -86,6 +86,8 @@ func TestParseRefuses(t *testing.T) {
 		{head + "topology: {nodes: 9}" + tail, "x.yaml:2: topology.nodes: 9 is not within 1 and 5"},
 		{head + "settle: 5" + tail, "x.yaml:2: settle: a duration is wanted"},
 		{head + "symptom: {from: a/b, to: c, expect: broken}" + tail, `x.yaml:2: symptom.expect: "broken" is none of`},
+		{head + "watch: {from: shop/a, to: b, beside: [{c: d}]}\nexpect: {works: true}\n", "watch.beside"},
+		{head + "ask: {from: shop/a, to: b, beside: [c]}\nexpect: {works: true}\n", `ask: unknown key "beside"`},
 		{head + "check: true" + tail, "one of ask, watch, check, reach is wanted, not two"},
 		{head + "ask: {from: a/b, to: c}\n", "x.yaml:1: expect is missing"},
 		{head + "expect: {works: true}\n", "x.yaml:1: one of ask, watch, check, reach is missing"},

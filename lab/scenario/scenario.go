@@ -95,6 +95,7 @@ type Question struct {
 	Protocol, Host, Address, Via string
 	For, Every                   time.Duration
 	Namespace, File              string
+	Beside                       []string // other destinations of a watch
 }
 
 // Expect is the truth.

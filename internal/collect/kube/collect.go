@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -96,6 +97,9 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 			return From{}, err
 		}
 	}
+	if err := r.resolveBeside(ctx, q, o); err != nil {
+		return From{}, err
+	}
 	if q.To.Kind == "service" {
 		found.to = []model.Ref{model.NewRef("service", q.To.Namespace, q.To.Name)}
 	}
@@ -152,6 +156,24 @@ func Collect(ctx context.Context, cs kubernetes.Interface, o Options, q *model.Q
 		named(&q.From, found.from[0])
 	}
 	return found.who(w), ctx.Err()
+}
+
+// resolveBeside reads the objects that are watched beside TO; like TO they have to be there.
+func (r *reader) resolveBeside(ctx context.Context, q *model.Question, o Options) error {
+	for i := range q.Beside {
+		e := &q.Beside[i]
+		switch e.Kind {
+		case "host", "url", "internet", "ip":
+			continue
+		case "node":
+		default:
+			e.Namespace = o.namespace(*e)
+		}
+		if _, err := r.resolve(ctx, *e, e.Namespace); err != nil {
+			return fmt.Errorf("--beside: %w", err)
+		}
+	}
+	return nil
 }
 
 // Nodes reads the nodes alone, for whoever needs no more to begin with.

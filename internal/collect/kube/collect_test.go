@@ -457,3 +457,20 @@ func TestMeant(t *testing.T) {
 		}
 	}
 }
+
+// What stands beside TO is read, and has to be there.
+func TestCollectBeside(t *testing.T) {
+	var w model.World
+	q := ask(model.Endpoint{Kind: "deployment", Name: "checkout"}, model.Endpoint{Kind: "url", Host: "x.example", Port: 443})
+	q.Beside = []model.Endpoint{{Kind: "host", Host: "y.example", Port: 443}, {Kind: "service", Namespace: "data", Name: "db"}, {Kind: "service", Name: "checkout"}}
+	if _, err := Collect(t.Context(), fake.NewClientset(cluster()...), Options{Namespace: "shop", Server: "https://api"}, q, &w); err != nil {
+		t.Fatal(err)
+	}
+	if w.Kube.Services["service/data/db"] == nil || q.Beside[2].Namespace != "shop" {
+		t.Errorf("%+v, %v", q.Beside, w.Kube.Services)
+	}
+	q.Beside = []model.Endpoint{{Raw: "svc/nobody", Kind: "service", Name: "nobody"}}
+	if _, err := Collect(t.Context(), fake.NewClientset(cluster()...), Options{Namespace: "shop", Server: "https://api"}, q, &w); err == nil || !strings.Contains(err.Error(), "--beside: ") {
+		t.Errorf("%v", err)
+	}
+}

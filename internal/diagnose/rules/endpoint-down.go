@@ -6,6 +6,7 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 var endpointDown = diagnose.Rule{
@@ -40,7 +41,7 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		f := diagnose.Finding{
 			Subject:    p.Endpoint(),
 			Confidence: diagnose.Likely,
-			Title:      fmt.Sprintf("%s does not answer on port %d", whichHost(p, seen), seen.Address.Port()),
+			Title:      fmt.Sprintf("%s does not answer %s port %d", whichHost(p, seen), howMany(p), seen.Address.Port()),
 			Fix: []diagnose.Command{
 				{Text: fmt.Sprintf("Ask the owner of %s; and try it from somewhere else", p.Host()), Line: "nc -vz -w 5 " + diagnose.Quote(seen.Address.Addr().String()) + " " + fmt.Sprint(seen.Address.Port())},
 			},
@@ -91,6 +92,15 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 	},
 }
 
+// howMany is what a far side leaves without an answer: everything on its port, or so
+// many of the connections to it.
+func howMany(p *diagnose.Pass) string {
+	if own := watch.Failures(p.Case.Tries)[p.Origin()]; own.Count > 0 && own.Count < own.Of {
+		return fmt.Sprintf("%d of %d connections to", own.Count, own.Of)
+	}
+	return "on"
+}
+
 // whichHost is the destination, or the one of its addresses that fails where others answer.
 func whichHost(p *diagnose.Pass, seen *model.Observation) string {
 	all, well := map[netip.Addr]bool{}, 0
@@ -101,7 +111,7 @@ func whichHost(p *diagnose.Pass, seen *model.Observation) string {
 		}
 		all[a] = true
 	}
-	if well == 0 || p.Host() == seen.Address.Addr().String() {
+	if well == 0 || len(all) < 2 || p.Host() == seen.Address.Addr().String() {
 		return p.Host()
 	}
 	return fmt.Sprintf("%s, one of the %d addresses of %s,", seen.Address.Addr(), len(all), p.Host())
