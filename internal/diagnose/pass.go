@@ -306,10 +306,14 @@ var placeWords = map[model.Vantage][]string{
 }
 
 func (p *Pass) nodeGap() []model.Gap {
-	node := p.Node()
-	if node == "" {
-		return nil
+	if node := p.Node(); node != "" {
+		return p.InsideGaps(node)
 	}
+	return nil
+}
+
+// InsideGaps is what was not read inside a node, and why.
+func (p *Pass) InsideGaps(node string) []model.Gap {
 	facts := p.Case.World.Nodes[node]
 	if facts != nil {
 		return facts.Gaps

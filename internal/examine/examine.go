@@ -234,6 +234,7 @@ func request(c *model.Case, from kube.From, o Options) vantage.Request {
 	if req.FarNodes = farNodes(c); len(req.FarNodes) == 0 && outside(c.Question.To) {
 		req.Sharers = otherNodes(c, from.Node)
 	}
+	req.Resolvers = resolvers(c)
 	req.Container = c.Question.Container
 	req.Sockets = c.Question.Via == "app"
 	if c.Question.Protocol == "udp" && len(req.Backends) > 0 {

@@ -1,6 +1,7 @@
 package examine
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -248,13 +249,17 @@ func proxyOfOthers(c *model.Case, pod *model.Pod) string {
 
 // nameServers are the addresses of the cluster's DNS pods.
 func nameServers(c *model.Case) []netip.Addr {
-	var out []netip.Addr
+	return slices.SortedFunc(maps.Keys(resolvers(c)), netip.Addr.Compare)
+}
+
+// resolvers are the addresses of the cluster's DNS pods, with their nodes.
+func resolvers(c *model.Case) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
 	for _, p := range c.World.Kube.Pods {
 		if p.Labels["k8s-app"] == "kube-dns" && p.Phase == "Running" && len(p.IPs) > 0 {
-			out = append(out, p.IPs[0])
+			out[p.IPs[0]] = p.Node
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
 	return out
 }
 

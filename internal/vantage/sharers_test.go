@@ -1,6 +1,7 @@
 package vantage
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -29,9 +30,28 @@ func TestSharersAreReadWhereConnectionsAreLost(t *testing.T) {
 		s := newSession(Clients{Kube: fake}, req)
 		s.exec = fake.run
 		s.result.Tries = c.tries
-		s.sharers(t.Context())
+		s.lateNodes(t.Context())
 		if len(s.result.NodeFacts) != c.read || c.read == 1 && s.result.NodeFacts["n2"] == nil {
 			t.Errorf("%+v: read %v, gaps %v", c.tries, s.result.NodeFacts, s.result.Gaps)
+		}
+	}
+}
+
+// TestNodeOfASilentResolver: it is read, once, whether the question is asked once or many times.
+func TestNodeOfASilentResolver(t *testing.T) {
+	silent := netip.MustParseAddr("10.0.9.9")
+	for result, read := range map[model.Reason]int{model.TimedOut: 1, model.OK: 0} {
+		fake := newCluster(livePod())
+		req := request()
+		req.Resolvers = map[netip.Addr]string{silent: "n2"}
+		s := newSession(Clients{Kube: fake}, req)
+		s.exec = fake.run
+		s.result.Observations = []model.Observation{{
+			Vantage: model.VantagePod, Purpose: probe.PurposeDNSPod, Result: result, Queries: []model.DNSQuery{{Server: netip.AddrPortFrom(silent, 53)}, {Server: netip.AddrPortFrom(silent, 53)}},
+		}}
+		s.lateNodes(t.Context())
+		if len(s.result.NodeFacts) != read {
+			t.Errorf("%s: read %v, gaps %v", result, s.result.NodeFacts, s.result.Gaps)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -67,14 +68,15 @@ type Request struct {
 	Facts probe.Facts // what the plan was made from
 
 	Image          string
-	PullPolicy     string    // default IfNotPresent
-	Via            string    // default auto
-	ProbeNamespace string    // for pods in the host's network
-	NodeReader     string    // how much is read inside nodes; default full
-	Backends       []Backend // where the question leads: addresses and the pods that have them
-	Sockets        bool      // list the pod's own connections too
-	FarNodes       []string  // nodes at the other end, which are read and not probed from
-	Sharers        []string  // nodes that share the way out, which are read after a series that lost connections: one of their pods may hold what runs out
+	PullPolicy     string                // default IfNotPresent
+	Via            string                // default auto
+	ProbeNamespace string                // for pods in the host's network
+	NodeReader     string                // how much is read inside nodes; default full
+	Backends       []Backend             // where the question leads: addresses and the pods that have them
+	Sockets        bool                  // list the pod's own connections too
+	FarNodes       []string              // nodes at the other end, which are read and not probed from
+	Sharers        []string              // nodes that share the way out, which are read after a series that lost connections: one of their pods may hold what runs out
+	Resolvers      map[netip.Addr]string // the cluster's DNS pods and their nodes, which are read where such a pod does not answer
 	TTL            time.Duration
 	EphemeralTTL   time.Duration // of the process in an ephemeral container: it cannot be added twice
 	StartTimeout   time.Duration // how long a pod may take to start
@@ -217,7 +219,7 @@ func (s *session) run(ctx context.Context) Result {
 	}
 	others.Wait()
 	s.repeats.Wait()
-	s.sharers(ctx)
+	s.lateNodes(ctx)
 	s.nodeLeftOut()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -87,7 +87,11 @@ func reportSilentPod(p *diagnose.Pass, server netip.Addr, fine int) {
 		f.Subject = pod.Ref()
 		f.Title = fmt.Sprintf("Pod %s/%s of the cluster's DNS does not answer, and %s", pod.Namespace, pod.Name, whatOthersDo(fine))
 		f.Evidence = []diagnose.Evidence{kube(podState(pod)+", on node "+pod.Node, pod.Ref())}
-		if pod.Node != p.Node() {
+		switch {
+		case pod.Node == p.Node():
+		case p.Case.World.Nodes[pod.Node] == nil: // that node may drop the queries
+			f.Confidence, f.Gaps = diagnose.Possible, p.InsideGaps(pod.Node)
+		default:
 			f.Confidence = diagnose.Likely // or the way to its node is broken
 		}
 		f.Fix = []diagnose.Command{{Text: "Let another pod take its place", Line: diagnose.Kubectl("-n", pod.Namespace, "delete", "pod", pod.Name), Verify: again(p)}}
