@@ -42,10 +42,16 @@ type Holder struct {
 	HeldFlows
 }
 
-// ownerOf is the pod that has an address, or the node itself; host/ADDRESS when neither was read.
+// ownerOf is the pod that has an address, or the node itself (also by its bridge's or
+// tunnel's address); host/ADDRESS when neither was read.
 func (w *World) ownerOf(addr netip.Addr, node string) Ref {
 	if n := w.Kube.Nodes[node]; n != nil && slices.Contains(n.InternalIPs, addr) {
 		return NewRef("node", node)
+	}
+	for i := range w.Nodes[node].Links {
+		if slices.ContainsFunc(w.Nodes[node].Links[i].Addrs, func(p netip.Prefix) bool { return p.Addr() == addr }) {
+			return NewRef("node", node)
+		}
 	}
 	best := Ref("")
 	for ref, p := range w.Kube.Pods {
