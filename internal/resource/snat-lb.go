@@ -181,11 +181,6 @@ func (b balancer) failed(node string, u *Use) {
 	}
 }
 
-// brackets are the sizes of a pool up to which each machine gets so many ports,
-// where the rule does not say.
-// https://learn.microsoft.com/azure/load-balancer/load-balancer-outbound-connections#preallocatedports
-var brackets = []int{50, 100, 200, 400, 800, 1000}
-
 // scaling is what more nodes do to what each one gets.
 func (b balancer) scaling() string {
 	n := b.machines()
@@ -196,9 +191,9 @@ func (b balancer) scaling() string {
 	if more := trace.DefaultPorts(n + 1); more < trace.DefaultPorts(n) {
 		return text + fmt.Sprintf("; one more machine takes each down to %d", more)
 	}
-	for _, upTo := range brackets {
-		if upTo >= n && upTo < 1000 {
-			return text + fmt.Sprintf("; one more changes nothing, from %d machines on each gets %d", upTo+1, trace.DefaultPorts(upTo+1))
+	for _, b := range trace.PortBrackets {
+		if b.Machines >= n {
+			return text + fmt.Sprintf("; one more changes nothing, from %d machines on each gets %d", b.Machines+1, trace.DefaultPorts(b.Machines+1))
 		}
 	}
 	return text

@@ -300,13 +300,18 @@ func (x *Index) frontend(lb *model.LoadBalancer, id string, e *Egress) int {
 // DefaultPorts is how many source ports a Standard load balancer gives each
 // machine of a pool of that size when the rule does not say.
 func DefaultPorts(machines int) int {
-	for _, row := range [][2]int{{50, 1024}, {100, 512}, {200, 256}, {400, 128}, {800, 64}} {
-		if machines <= row[0] {
-			return row[1]
+	for _, b := range PortBrackets {
+		if machines <= b.Machines {
+			return b.Ports
 		}
 	}
 	return 32
 }
+
+// PortBrackets are the sizes of a pool up to which each machine gets so many ports;
+// above the last it is 32.
+// https://learn.microsoft.com/azure/load-balancer/load-balancer-outbound-connections#preallocatedports
+var PortBrackets = []struct{ Machines, Ports int }{{50, 1024}, {100, 512}, {200, 256}, {400, 128}, {800, 64}}
 
 // implicitSNAT is a public inbound rule that also gives egress (disableOutboundSnat is false).
 func (x *Index) implicitSNAT(m lbMembership) (Egress, bool) {

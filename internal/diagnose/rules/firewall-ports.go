@@ -1,8 +1,6 @@
 package rules
 
 import (
-	"fmt"
-
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 )
@@ -28,13 +26,7 @@ https://learn.microsoft.com/azure/aks/limit-egress-traffic
 	Needs:  []string{"probe", "probe:here", "firewall", "routetable", "metric"},
 	Sees:   noPort,
 	Run: func(p *diagnose.Pass) {
-		f, ok := sharedPorts(p, "firewall", "snat-firewall")
-		if !ok {
-			return
-		}
-		f.Title = fmt.Sprintf("Firewall %s has no source port left towards %s", f.Subject.Name(), p.Seen().Address)
-		f.Summary = "Each connection to the same address and port takes one of the ports of the firewall's public addresses; without one left the next is dropped silently."
-		f.Fix = append(f.Fix, withAgain(p, remedyOf(p, f.Subject, "snat-firewall", min(len(f.Fix), 1)))...)
-		p.Report(f)
+		reportSharedPorts(p, "firewall", "snat-firewall", "Firewall",
+			"Each connection to the same address and port takes one of the ports of the firewall's public addresses; without one left the next is dropped silently.")
 	},
 }

@@ -1,8 +1,6 @@
 package rules
 
 import (
-	"fmt"
-
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 )
@@ -29,14 +27,8 @@ https://learn.microsoft.com/azure/nat-gateway/nat-metrics
 	Needs:  []string{"probe", "probe:here", "natgateway", "subnet", "metric"},
 	Sees:   noPort,
 	Run: func(p *diagnose.Pass) {
-		f, ok := sharedPorts(p, "natgateway", "snat-natgw")
-		if !ok {
-			return
-		}
-		f.Title = fmt.Sprintf("NAT gateway %s has no source port left towards %s", f.Subject.Name(), p.Seen().Address)
-		f.Summary = "Each connection to the same address and port takes one of the ports that all machines behind the gateway share; without one left the next is dropped silently."
-		f.Fix = append(f.Fix, withAgain(p, remedyOf(p, f.Subject, "snat-natgw", min(len(f.Fix), 1)))...)
-		p.Report(f)
+		reportSharedPorts(p, "natgateway", "snat-natgw", "NAT gateway",
+			"Each connection to the same address and port takes one of the ports that all machines behind the gateway share; without one left the next is dropped silently.")
 	},
 }
 

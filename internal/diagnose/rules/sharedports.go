@@ -62,6 +62,17 @@ const manyWait = 20
 // crowded says that many of these connections wait for an answer beside others that got one.
 func (t toward) crowded() bool { return t.asking >= manyWait && t.answered > 0 }
 
+// reportSharedPorts names a device of that kind, in words what, that has no source port left.
+func reportSharedPorts(p *diagnose.Pass, kind, resourceKind, what, summary string) {
+	f, ok := sharedPorts(p, kind, resourceKind)
+	if !ok {
+		return
+	}
+	f.Title, f.Summary = fmt.Sprintf("%s %s has no source port left towards %s", what, f.Subject.Name(), p.Seen().Address), summary
+	f.Fix = append(f.Fix, withAgain(p, remedyOf(p, f.Subject, resourceKind, min(len(f.Fix), 1)))...)
+	p.Report(f)
+}
+
 // sharedPorts is the diagnosis of a device whose source ports all nodes behind it
 // share: towards one destination it fails from everywhere behind it, now and then
 // or always, while others answer and the destination answers elsewhere.

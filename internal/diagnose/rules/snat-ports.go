@@ -262,9 +262,9 @@ func ruleNumbers(p *diagnose.Pass, ref model.Ref) []diagnose.Evidence {
 // bracketsBelow are the sizes of a pool below its own, and what each machine got then.
 func bracketsBelow(machines int) string {
 	var words []string
-	for _, upTo := range []int{50, 100, 200, 400, 800} {
-		if upTo < machines {
-			words = append(words, fmt.Sprintf("%d machines each got %s", upTo, thousands(trace.DefaultPorts(upTo))))
+	for _, b := range trace.PortBrackets {
+		if b.Machines < machines {
+			words = append(words, fmt.Sprintf("%d machines each got %s", b.Machines, thousands(b.Ports)))
 		}
 	}
 	return strings.Join(words, ", up to ")
