@@ -95,6 +95,10 @@ func keepUse(c *model.Case, first, second kube.Use) {
 			w.After = n.Written[pod].Before
 			n.Written[pod] = w
 		}
+		for pod, w := range first.Nodes[node].Sent {
+			w.After = n.Sent[pod].Before
+			n.Sent[pod] = w
+		}
 	}
 	if second.Nodes != nil {
 		c.World.NodeUsage = second.Nodes

@@ -45,9 +45,10 @@ type NodeUsage struct {
 	CPU     float64         `json:"cpu"`    // in cores
 	Memory  int64           `json:"memory"` // working set in bytes
 	Written map[Ref]Written `json:"written,omitempty"`
+	Sent    map[Ref]Written `json:"sent,omitempty"` // over the pods' own network interfaces
 }
 
-// Written is what the containers of a pod have written to disks, in bytes since they
+// Written is what the containers of a pod have written to disks or sent, in bytes since they
 // started: when the probes began, and when they were over (zero: not read again).
 type Written struct {
 	Before int64 `json:"before"`

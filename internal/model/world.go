@@ -349,7 +349,7 @@ type NodeFacts struct {
 	After    map[string]int64  `json:"after,omitempty"`    // the same after the probes; missing: not read again
 	Links    []Link            `json:"links,omitempty"`
 
-	Levels      map[string]float64 `json:"levels,omitempty"`      // of the machine: "load", "running", "cpus", "cpu.idle" and the other times in ticks, "memory.available" in bytes, "files", "tcp.tw", "disk.busy" in ms
+	Levels      map[string]float64 `json:"levels,omitempty"`      // of the machine: "load", "running", "cpus", "cpu.idle" and the other times in ticks, "memory.available" in bytes, "files", "tcp.tw", "disk.busy" in ms, "uptime" in seconds, "nic.tx.bytes", "nic.rx.drops" and the like of the interface of the default route
 	LevelsAfter map[string]float64 `json:"levelsAfter,omitempty"` // the same after the probes
 
 	Routes []KernelRoute `json:"routes,omitempty"` // all tables

@@ -96,10 +96,14 @@ func besideSize(m machineMetrics, out bool) []string {
 // writers says which pods wrote most to the node's disks while the probes ran, or,
 // where nothing changed or it was read once, since their containers started. The
 // kubelet tells of all disks together; what the runtime writes (image pulls) is no pod's.
-func writers(written map[model.Ref]model.Written) []string {
+func writers(written map[model.Ref]model.Written) []string { return grown(written, "wrote") }
+
+// grown says of which pods a count of bytes grew most while the probes ran, or,
+// where none did or it was read once, is highest.
+func grown(counts map[model.Ref]model.Written, did string) []string {
 	var lately, ever []Share
-	for _, pod := range slices.Sorted(maps.Keys(written)) {
-		w := written[pod]
+	for _, pod := range slices.Sorted(maps.Keys(counts)) {
+		w := counts[pod]
 		if n := w.After - w.Before; w.After > 0 && n >= mib {
 			lately = append(lately, Share{Ref: pod, Count: float64(n) / mib})
 		}
@@ -113,7 +117,7 @@ func writers(written map[model.Ref]model.Written) []string {
 	}
 	var out []string
 	for _, s := range most(list) {
-		out = append(out, fmt.Sprintf("%s wrote %.0f MiB %s", s.Ref, s.Count, when))
+		out = append(out, fmt.Sprintf("%s %s %.0f MiB %s", s.Ref, did, s.Count, when))
 	}
 	return out
 }

@@ -70,6 +70,7 @@ var kinds = []struct {
 	{[]string{Conntrack}, conntrack},
 	{[]string{"os-disk"}, osDisk},
 	{[]string{VMDisk}, machineDisks},
+	{[]string{NIC}, nics},
 	{[]string{"flows"}, flows},
 	{[]string{"snat-lb"}, snatLB},
 	{[]string{"snat-natgw"}, snatNATGateway},

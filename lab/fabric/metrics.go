@@ -165,6 +165,9 @@ func (f *Fabric) sample(now time.Time) {
 	if err1 != nil || err2 != nil || err3 != nil || err4 != nil {
 		return
 	}
+	if links, err := f.links(); err == nil {
+		m.bytes(now, f.plan.Nodes, links)
+	}
 	s := sampling{m: m, now: now, used: usedPorts(p.ways, flows), router: router, internet: internet, early: m.early}
 	m.early = s.ahead(p.ways)
 	done := map[string]bool{}

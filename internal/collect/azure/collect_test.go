@@ -471,13 +471,13 @@ func TestMeasures(t *testing.T) {
 	one := "VMName eq 'aks-pool-vmss_0'"
 	for _, want := range []string{
 		"SNATConnectionCount|ConnectionState eq '*'|2000", "TotalConnectionCount|Protocol eq '*'|2000", "PacketDropCount||", "DatapathAvailability||",
-		ofDisk.names + "|" + one + "|2000", ofDisk.names + "||", ofVM.names + "|" + one + "|2000", ofVMDisks.names + "|" + one + "|2000",
+		ofDisk.names + "|" + one + "|2000", ofDisk.names + "||", ofVM.names + "|" + one + "|2000", ofVMDisks.names + "|" + one + "|2000", ofNIC.names + "|" + one + "|2000",
 	} {
 		if asked[want] != 1 {
 			t.Errorf("%q was asked %d times", want, asked[want])
 		}
 	}
-	if len(asked) != 8 || strings.Contains(gapText(w), "metrics of") {
+	if len(asked) != 9 || strings.Contains(gapText(w), "metrics of") {
 		t.Errorf("%v\n%s", asked, gapText(w))
 	}
 }

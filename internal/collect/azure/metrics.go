@@ -78,6 +78,7 @@ var (
 	ofDisk = measure{names: "OS Disk IOPS Consumed Percentage,OS Disk Bandwidth Consumed Percentage,OS Disk Queue Depth,OS Disk Used Burst IO Credits Percentage", aggregation: "Average,Maximum", filter: ""}
 	// Those of all disks of a machine together: the size of the machine has limits of its own.
 	ofVMDisks = measure{names: "VM Uncached IOPS Consumed Percentage,VM Uncached Bandwidth Consumed Percentage,VM Cached IOPS Consumed Percentage,VM Cached Bandwidth Consumed Percentage", aggregation: "Average,Maximum", filter: ""}
+	ofNIC     = measure{names: "Network Out Total,Network In Total", aggregation: "Total", filter: ""}
 	ofVM      = measure{names: "Percentage CPU,Inbound Flows,Outbound Flows", aggregation: "Average,Maximum", filter: ""}
 )
 
@@ -125,7 +126,7 @@ func (c *collector) load(ctx context.Context) {
 		for i, name := range sets[set] {
 			each[i] = "VMName eq '" + name + "'"
 		}
-		for _, m := range []measure{ofDisk, ofVMDisks, ofVM} {
+		for _, m := range []measure{ofDisk, ofVMDisks, ofNIC, ofVM} {
 			m.filter = strings.Join(each, " or ")
 			c.spawn(func() { c.measure(ctx, set, m) })
 		}

@@ -114,8 +114,8 @@ func (r *useReader) add(node string, s sample) {
 	if s.metric == metricWritten && s.container == "" {
 		return // of the pod's own group, which holds its containers'
 	}
-	if s.metric == metricWritten {
-		r.written(node, pod, int64(s.value))
+	if s.metric == metricWritten || s.metric == metricSent {
+		r.moved(node, pod, s)
 		return
 	}
 	if !slices.Contains(r.wanted, pod) {
@@ -137,17 +137,21 @@ func (r *useReader) add(node string, s sample) {
 	}
 }
 
-// written adds up what a pod's containers wrote, disk by disk.
-func (r *useReader) written(node string, pod model.Ref, bytes int64) {
+// moved adds up what a pod's containers wrote, disk by disk, or what it sent, interface by interface.
+func (r *useReader) moved(node string, pod model.Ref, s sample) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.out.Nodes[node]
-	if n.Written == nil {
-		n.Written = map[model.Ref]model.Written{}
+	counts := &n.Written
+	if s.metric == metricSent {
+		counts = &n.Sent
 	}
-	if w, known := n.Written[pod]; known || len(n.Written) < maxWriters {
-		w.Before += bytes
-		n.Written[pod] = w
+	if *counts == nil {
+		*counts = map[model.Ref]model.Written{}
+	}
+	if w, known := (*counts)[pod]; known || len(*counts) < maxWriters {
+		w.Before += int64(s.value)
+		(*counts)[pod] = w
 	}
 	r.out.Nodes[node] = n
 }
@@ -167,21 +171,26 @@ func (r *useReader) usage(key containerKey) *model.Usage {
 // sample is one line of what a kubelet tells of its containers.
 type sample struct {
 	metric, namespace, pod, container string
+	sandbox                           bool // of the container that holds the pod's network, which has no name
 	value                             float64
 	at                                time.Time
 }
 
-// metricWritten is a counter for each container and disk.
-const metricWritten = "container_fs_writes_bytes_total"
+// metricWritten is a counter for each container and disk, metricSent for each pod
+// and interface: it is counted where the sandbox is.
+const (
+	metricWritten = "container_fs_writes_bytes_total"
+	metricSent    = "container_network_transmit_bytes_total"
+)
 
 // cadvisorMetrics are those that are kept (github.com/google/cadvisor,
 // docs/storage/prometheus.md).
 var cadvisorMetrics = []string{
-	"container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total", "container_cpu_cfs_throttled_seconds_total", "container_oom_events_total", metricWritten,
+	"container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total", "container_cpu_cfs_throttled_seconds_total", "container_oom_events_total", metricWritten, metricSent,
 }
 
 // readCadvisor finds these in the text format of Prometheus, a line a sample, and
-// leaves out what is of no pod, and the sandbox's own container.
+// leaves out what is of no pod, and of the sandbox all but what it sent.
 func readCadvisor(r io.Reader, add func(sample)) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 64<<10), 1<<20)
@@ -191,7 +200,7 @@ func readCadvisor(r io.Reader, add func(sample)) error {
 			continue
 		}
 		s := sample{metric: name}
-		if rest, ok = s.labels(rest); !ok || s.pod == "" {
+		if rest, ok = s.labels(rest); !ok || s.pod == "" || s.sandbox != (name == metricSent) {
 			continue
 		}
 		words := strings.Fields(rest)
@@ -213,14 +222,14 @@ func readCadvisor(r io.Reader, add func(sample)) error {
 	return lines.Err()
 }
 
-// labels reads `a="b",c="d"} …` and gives what follows. Of a container that the
-// kubelet has no name for (the sandbox) there is nothing to say.
+// labels reads `a="b",c="d"} …` and gives what follows.
 func (s *sample) labels(text string) (rest string, ok bool) {
-	sandbox := false
+	named := false
 	for {
 		text = strings.TrimLeft(text, ", ")
 		if after, found := strings.CutPrefix(text, "}"); found {
-			return after, !sandbox || s.container != ""
+			s.sandbox = named && (s.container == "" || s.container == "POD")
+			return after, true
 		}
 		key, quoted, found := strings.Cut(text, "=")
 		value, err := strconv.QuotedPrefix(quoted)
@@ -239,7 +248,7 @@ func (s *sample) labels(text string) (rest string, ok bool) {
 		case "container":
 			s.container = value
 		case "name":
-			sandbox = value != ""
+			named = value != ""
 		}
 	}
 }

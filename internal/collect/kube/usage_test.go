@@ -26,9 +26,9 @@ func TestReadCadvisor(t *testing.T) {
 	}
 	at := time.UnixMilli(1795266926360).UTC()
 	want := []sample{
-		{"container_cpu_cfs_periods_total", "shop", "a", "", 49, time.UnixMilli(1795266922010).UTC()},
-		{"container_cpu_cfs_periods_total", "shop", "a", "app", 73, at},
-		{"container_cpu_cfs_throttled_periods_total", "shop", "a", "app", 69, at},
+		{"container_cpu_cfs_periods_total", "shop", "a", "", false, 49, time.UnixMilli(1795266922010).UTC()},
+		{"container_cpu_cfs_periods_total", "shop", "a", "app", false, 73, at},
+		{"container_cpu_cfs_throttled_periods_total", "shop", "a", "app", false, 69, at},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%+v", got)
@@ -62,6 +62,24 @@ container_fs_writes_bytes_total{container="app",device="/dev/sdb",id="/kubepods/
 	}
 	n := r.out.Nodes["n0"]
 	if n.CPU != 1 || len(n.Written) != 1 || n.Written["pod/logs/a"].Before != 700 || len(r.by) != 0 {
+		t.Errorf("%+v, %+v", n, r.by)
+	}
+}
+
+// TestSent: what a pod sent is counted where its sandbox is, interface by
+// interface; the machine's own interfaces are of no pod.
+func TestSent(t *testing.T) {
+	r := &useReader{out: Use{Nodes: map[string]model.NodeUsage{}}, by: map[containerKey]*model.Usage{}}
+	const text = `container_network_transmit_bytes_total{container="",id="/",image="",interface="eth0",name="",namespace="",pod=""} 9000 1
+container_network_transmit_bytes_total{container="",id="/kubepods/pod1/s",image="pause",interface="eth0",name="s",namespace="shop",pod="a"} 700 1
+container_network_transmit_bytes_total{container="POD",id="/kubepods/pod1/s",image="pause",interface="eth1",name="k8s_POD_a",namespace="shop",pod="a"} 30 1
+container_fs_writes_bytes_total{container="",device="/dev/sda",id="/kubepods/pod1/s",image="pause",name="s",namespace="shop",pod="a"} 5 1
+container_network_receive_bytes_total{container="",id="/kubepods/pod1/s",image="pause",interface="eth0",name="s",namespace="shop",pod="a"} 1 1
+`
+	if err := readCadvisor(strings.NewReader(text), func(s sample) { r.add("n0", s) }); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.out.Nodes["n0"]; len(n.Sent) != 1 || n.Sent["pod/shop/a"].Before != 730 || len(n.Written) != 0 || len(r.by) != 0 {
 		t.Errorf("%+v, %+v", n, r.by)
 	}
 }

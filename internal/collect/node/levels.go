@@ -19,6 +19,8 @@ func (r *reader) levels() {
 		{"proc/sys/fs/file-nr", parseFiles},
 		{"proc/net/sockstat", parseSockets},
 		{"proc/diskstats", parseDisks},
+		{"proc/uptime", parseUptime},
+		{"proc/net/dev", r.interfaces()},
 	} {
 		text, err := r.file(source.path)
 		if err != nil {
