@@ -33,7 +33,7 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	if len(seen.Tries) == 0 {
 		return
 	}
-	c.Noise, c.Beside = seen.Noise, seen.Beside
+	c.Noise, c.Beside, c.Readings = seen.Noise, seen.Beside, seen.Readings
 	c.Tries = append(firstTries(c, seen.Tries), seen.Tries...)
 	apart(c)
 	typical(c)

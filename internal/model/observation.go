@@ -135,6 +135,7 @@ type Case struct {
 	Behind       []Try         `json:"behind,omitempty"`   // what the asked pods send requests on to, tried by itself: no part of Tries
 	Beside       []Try         `json:"beside,omitempty"`   // other destinations of the same series, from the question's own place: no part of Tries
 	Noise        []Noise       `json:"noise,omitempty"`    // of those who asked
+	Readings     []Reading     `json:"readings,omitempty"` // of levels, while they asked
 	More         bool          `json:"more,omitempty"`     // the tries are the few that stand beside a single question
 	Happened     []Event       `json:"happened,omitempty"` // in the cluster, while they did
 }

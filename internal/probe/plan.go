@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/podpath/podpath/internal/model"
 )
 
 // Plan is what one vantage point is asked to do. It travels as JSON to the
@@ -30,6 +32,8 @@ type Plan struct {
 	NoTrust    bool          `json:"noTrust,omitempty"`    // judge no certificate: this place does not know what the application trusts
 	Series     *Series       `json:"series,omitempty"`     // for the verb that repeats
 	Beside     []Target      `json:"beside,omitempty"`     // other destinations, which the series alone tries, as often as the question
+
+	Look func(of string) []model.Level `json:"-"` // reads the levels that Series.Levels names; nil: they are not read
 }
 
 // Target is one thing to reach.

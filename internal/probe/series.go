@@ -25,6 +25,8 @@ type Series struct {
 	Idle   []time.Duration `json:"idle,omitempty"`   // gaps of silence on kept connections, one connection each
 	Kept   []time.Duration `json:"kept,omitempty"`   // the same, from the question's own place alone
 	Search time.Duration   `json:"search,omitempty"` // find the longest gap that a connection survives, up to this
+
+	Levels string `json:"levels,omitempty"` // read again and again what is in use of this: "pod", "node"; "": of nothing
 }
 
 // Bounds of one series: what a caller may ask of a probe.
@@ -69,6 +71,7 @@ type Line struct {
 	Try      *model.Try         `json:"try,omitempty"`
 	Sample   *model.Observation `json:"sample,omitempty"` // all that was seen at the first failure of its kind, or the first wait for a lost packet
 	Noise    *model.Noise       `json:"noise,omitempty"`  // at the end
+	Reading  *model.Reading     `json:"reading,omitempty"`
 	Progress string             `json:"progress,omitempty"`
 }
 
@@ -151,6 +154,9 @@ func RunSeries(ctx context.Context, plan Plan, emit func(Line) error) error {
 	}
 	s.keep = func(ctx context.Context, gap time.Duration) model.Observation { return r.kept(ctx, s.members[0], gap) }
 	s.keepAt = r.kept
+	if of := plan.Series.Levels; of != "" && plan.Look != nil {
+		s.look = func() []model.Level { return plan.Look(of) }
+	}
 	return s.run(ctx)
 }
 
@@ -166,6 +172,7 @@ type series struct {
 	try     func(context.Context, Target) []model.Observation
 	keep    func(context.Context, time.Duration) model.Observation
 	keepAt  func(context.Context, Target, time.Duration) model.Observation
+	look    func() []model.Level // nil: nothing is read
 	lag     *lag
 
 	mu      sync.Mutex // of what follows: outcomes come side by side
@@ -182,6 +189,7 @@ func (s *series) run(ctx context.Context) error {
 	var beat, tries sync.WaitGroup
 	beating, still := context.WithCancel(context.WithoutCancel(ctx))
 	beat.Go(func() { s.lag.beat(beating) })
+	beat.Go(func() { s.readings(beating) })
 	tries.Go(func() { s.gaps(ctx) })
 	s.rounds(ctx, stop, &tries)
 	tries.Wait()

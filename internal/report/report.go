@@ -40,8 +40,9 @@ type Report struct {
 	ExitCode      int                 `json:"exitCode"`
 	Timing        *Timing             `json:"timing,omitempty"` // absent when replayed from a snapshot
 
-	Watched   *watch.Summary `json:"watched,omitempty"`   // what asking again and again told
-	Resources []resource.Use `json:"resources,omitempty"` // what can run out on the way, those nearest their end first
+	Watched   *watch.Summary  `json:"watched,omitempty"`   // what asking again and again told
+	Resources []resource.Use  `json:"resources,omitempty"` // what can run out on the way, those nearest their end first
+	Readings  []model.Reading `json:"readings,omitempty"`  // of what was in use, while it was watched
 }
 
 // Timing says where the time went, in milliseconds.
@@ -66,7 +67,7 @@ func New(c *model.Case, r diagnose.Result) *Report {
 		APIVersion: "podpath/v1", Kind: "Report", Question: c.Question, Asked: c.Asked, Works: r.Works, Persistence: r.Persistence,
 		Causes: r.Causes, AlsoNoticed: r.Also, Disagreements: r.Disagreements, Narrowed: r.Narrowed, RuledOut: r.RuledOut,
 		Paths: c.Paths, Lookup: c.Lookup, Observations: c.Observations, NotChecked: gaps(c, r.Works == "true"), Skipped: r.Skipped, Notes: c.Notes,
-		Watched: r.Watched, Resources: resource.All(c),
+		Watched: r.Watched, Resources: resource.All(c), Readings: c.Readings,
 	}
 	out.ExitCode = exitCode(r)
 	// Lists are lists also when they are empty: a program need not ask for null.

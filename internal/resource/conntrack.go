@@ -29,7 +29,9 @@ func conntrack(c *model.Case) []Use {
 		if err1 != nil || err2 != nil || limit <= 0 {
 			continue
 		}
-		out = append(out, conntrackOf(&c.World, facts, used, limit))
+		u := conntrackOf(&c.World, facts, used, limit)
+		u.grows(c)
+		out = append(out, u)
 	}
 	return out
 }
@@ -53,6 +55,24 @@ func conntrackOf(w *model.World, facts *model.NodeFacts, used, limit float64) Us
 	}
 	u.settle()
 	return u
+}
+
+// grows tells how the table filled while it was watched, without what podpath's own
+// tries put into it.
+func (u *Use) grows(c *model.Case) {
+	points := read(c, u.Of, kind(model.LevelConntrack))
+	if len(points) == 0 {
+		return
+	}
+	u.Used = newest(u.Used, points)
+	names, own := namesAsked(c), make([]float64, len(points))
+	for i := range points {
+		own[i] = added(c, u.Of.Name(), names, points[i].At)
+	}
+	u.moves(points, own, tableSpan)
+	if u.Pace > 0 && spanOf(points) <= forgets {
+		u.Says = append(u.Says, "connections that are over leave the table after two minutes (nf_conntrack_tcp_timeout_time_wait): watch longer than that (--for 5m) to see whether it goes on")
+	}
 }
 
 // heldBy is who holds a node's connections, the three who hold most.

@@ -18,12 +18,22 @@ func openFiles(c *model.Case) []Use {
 	for _, ref := range slices.Sorted(maps.Keys(c.World.Inside)) {
 		in := c.World.Inside[ref]
 		for i := 0; in != nil && i < len(in.Processes); i++ {
-			if u, ok := FilesOf(ref, in, &in.Processes[i]); ok {
+			p := &in.Processes[i]
+			if u, ok := FilesOf(ref, in, p); ok {
+				u.moves(files(c, ref, p), nil, heldSpan)
 				out = append(out, u)
 			}
 		}
 	}
 	return out
+}
+
+// files is how many a process had open while it was watched: counted, or by what it holds.
+func files(c *model.Case, ref model.Ref, p *model.Process) []model.Point {
+	if p.Files < 0 {
+		return read(c, ref, kind(model.LevelHeld))
+	}
+	return read(c, ref, func(l *model.Level) bool { return l.Kind == model.LevelFiles && l.PID == p.PID })
 }
 
 // others is how many files a process that serves has open beside its sockets, at

@@ -19,6 +19,8 @@ const (
 	Neighbours = "neighbours"
 )
 
+const mi = 1 << 20
+
 // Signs that CPUs are all busy: nearly no time idle, and processes that wait.
 const (
 	busyShare     = 0.95
@@ -38,11 +40,29 @@ func machine(c *model.Case) []Use {
 			if u, ok := one(c, facts); ok {
 				u.Of, u.Source = model.NewRef("node", name), "node"
 				u.settle()
+				u.watched(c)
 				out = append(out, u)
 			}
 		}
 	}
 	return out
+}
+
+// watched tells how a node's memory or neighbour table moved while it was watched.
+func (u *Use) watched(c *model.Case) {
+	switch u.Kind {
+	case Neighbours:
+		points := read(c, u.Of, kind(model.LevelNeighbours))
+		u.Used = newest(u.Used, points)
+		u.moves(points, nil, tableSpan)
+	case NodeMemory:
+		points := read(c, u.Of, kind(model.LevelMemory))
+		for i := range points {
+			points[i].Value = math.Round(u.Limit - points[i].Value/mi)
+		}
+		u.Used = newest(u.Used, points)
+		u.moves(points, nil, memorySpan)
+	}
 }
 
 func nodeCPU(c *model.Case, facts *model.NodeFacts) (Use, bool) {
@@ -93,7 +113,6 @@ func nodeMemory(_ *model.Case, facts *model.NodeFacts) (Use, bool) {
 	if total <= 0 {
 		return Use{}, false
 	}
-	const mi = 1 << 20
 	u := Use{Kind: NodeMemory, Name: "memory", Unit: "MiB", Used: math.Round((total - left) / mi), Limit: math.Round(total / mi)}
 	if p := facts.Pressure["memory.some"]; p > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("something waited for memory %.0f %% of ten seconds (PSI)", p))

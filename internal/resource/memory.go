@@ -31,7 +31,6 @@ func memory(c *model.Case) []Use {
 }
 
 func memoryOf(use *model.Usage, pod *model.Pod, m *model.Container) Use {
-	const mi = 1 << 20
 	u := Use{
 		Kind: Memory, Name: "memory", Of: use.Pod, Toward: use.Container, Unit: "MiB", Used: float64(use.Memory / mi), Limit: float64(m.MemoryLimit / mi), Source: "metrics-api",
 		Remedy: []diagnose.Command{{Text: "Mend the leak, or raise limits.memory of container " + m.Name, Line: diagnose.KubectlFor(pod.Ref(), "describe")}},

@@ -28,7 +28,9 @@ func localPorts(c *model.Case) []Use {
 			continue
 		}
 		if to, ok := busiest(in); ok {
-			out = append(out, PortsToward(ref, in, to))
+			u := PortsToward(ref, in, to)
+			u.moves(read(c, ref, func(l *model.Level) bool { return l.Kind == model.LevelSockets && l.To == to }), nil, heldSpan)
+			out = append(out, u)
 		}
 	}
 	return out

@@ -10,7 +10,6 @@ package resource
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 
@@ -141,19 +140,6 @@ func Pace(points []model.Point) (perMinute float64, ok bool) {
 	if len(points) < 4 || points[len(points)-1].At.Sub(points[0].At) < 3*time.Minute {
 		return 0, false
 	}
-	n, sx, sy := float64(len(points)), 0.0, 0.0
-	x := func(i int) float64 { return points[i].At.Sub(points[0].At).Minutes() }
-	for i := range points {
-		sx, sy = sx+x(i), sy+points[i].Value
-	}
-	mx, my := sx/n, sy/n
-	xx, xy, yy := 0.0, 0.0, 0.0
-	for i := range points {
-		dx, dy := x(i)-mx, points[i].Value-my
-		xx, xy, yy = xx+dx*dx, xy+dx*dy, yy+dy*dy
-	}
-	if xx == 0 || yy == 0 || math.IsNaN(xy) {
-		return 0, false
-	}
-	return xy / xx, xy*xy/(xx*yy) >= 0.5
+	slope, explained := line(points)
+	return slope, explained >= 0.5 // NaN, where nothing moves, is not
 }

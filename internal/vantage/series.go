@@ -26,6 +26,7 @@ func (s *session) repeat(ctx context.Context, c container, pl place, plan probe.
 	switch {
 	case s.req.Series != nil:
 		plan = s.seriesPlan(plan, pl.vantage)
+		plan.Series = reading(plan.Series, pl)
 	case s.vary():
 		plan = s.morePlan(pl.vantage)
 	default:
@@ -109,6 +110,9 @@ func (s *session) line(pl place, l probe.Line) {
 	if n := l.Noise; n != nil {
 		n.Vantage, n.From, n.Node = pl.vantage, pl.from, pl.node
 		s.result.Noise = append(s.result.Noise, *n)
+	}
+	if r := l.Reading; r != nil {
+		s.reading(pl, r)
 	}
 	if o := l.Sample; o != nil {
 		o.Vantage, o.From, o.Node, o.Via, o.Sample = pl.vantage, pl.from, pl.node, pl.via, true

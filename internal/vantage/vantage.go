@@ -102,6 +102,7 @@ type Result struct {
 	Tries        []model.Try
 	Beside       []model.Try // of other destinations
 	Noise        []model.Noise
+	Readings     []model.Reading
 }
 
 func (r *Request) defaults() {

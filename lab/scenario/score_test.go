@@ -73,9 +73,22 @@ func TestHealthy(t *testing.T) {
 		`{"works":"true","persistence":"none","causes":[{"rule":"a","subject":"b/c","confidence":"possible"}]}`:      false,
 		`{"works":"true","persistence":"none","exitCode":2}`:                                                         false,
 		`{"works":"unknown"}`: false,
+		`{"works":"true","persistence":"none","resources":[{"source":"pod","state":"room"}]}`:                       true,
+		`{"works":"true","persistence":"none","resources":[{"source":"pod","state":"near","left":60000000000}]}`:    false,
+		`{"works":"true","persistence":"none","resources":[{"source":"metric","state":"near","left":60000000000}]}`: true,
 	} {
 		if row := judge(healthy, reportOf(t, text), nil); row.Pass != pass {
 			t.Errorf("%s: pass %v, reasons %v", text, row.Pass, row.Reasons)
+		}
+	}
+}
+
+// Where nothing is to be found, what must be told may stand among what can run out.
+func TestEvidenceOfWhatRunsOut(t *testing.T) {
+	r := reportOf(t, `{"works":"true","persistence":"none","resources":[{"name":"local ports","of":"pod/a/b","state":"near","says":["it grew"]}]}`)
+	for want, pass := range map[string]bool{"it grew": true, "it fell": false} {
+		if row := judge(Expect{Works: "true", Evidence: []string{"pod/a/b", want}}, r, nil); row.Pass != pass {
+			t.Errorf("%s: pass %v, reasons %v", want, row.Pass, row.Reasons)
 		}
 	}
 }

@@ -49,7 +49,12 @@ const maxSocketKinds = 256
 // sockets counts the TCP sockets by far end and state, the connections that wait
 // at each listener, and the sockets that processes have open.
 func (r *reader) sockets() ([]model.SocketCount, map[netip.AddrPort]int, int) {
-	c := socketCounts{kinds: map[socketKind]*model.SocketCount{}, waiting: map[netip.AddrPort]int{}}
+	return r.count(nil)
+}
+
+// count reads the tables of TCP sockets; only: those with such an inode alone.
+func (r *reader) count(only func(inode string) bool) ([]model.SocketCount, map[netip.AddrPort]int, int) {
+	c := socketCounts{kinds: map[socketKind]*model.SocketCount{}, waiting: map[netip.AddrPort]int{}, only: only}
 	for _, table := range []string{"tcp", "tcp6"} {
 		f, err := os.Open(filepath.Join(orSlash(r.root), "proc/net", table))
 		if errors.Is(err, os.ErrNotExist) {
@@ -75,6 +80,7 @@ type socketCounts struct {
 	kinds   map[socketKind]*model.SocketCount
 	waiting map[netip.AddrPort]int
 	held    int
+	only    func(inode string) bool // nil: every socket counts
 }
 
 // maxKinds bounds the memory of counting.
@@ -92,6 +98,9 @@ func (c *socketCounts) read(r io.Reader) error {
 		}
 		local, port, ok := hexAddrPort(words[1])
 		if !ok {
+			continue
+		}
+		if c.only != nil && (len(words) <= 9 || !c.only(words[9])) {
 			continue
 		}
 		if len(words) > 9 && words[9] != "0" { // the inode: without one it is no process's

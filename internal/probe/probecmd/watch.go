@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/podpath/podpath/internal/collect/node"
+	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/probe"
 )
 
@@ -24,6 +26,7 @@ func watch(ctx context.Context, s Streams) error {
 	defer stop()
 	go renew(ctx)
 	fmt.Fprintln(s.Err, "podpath-probe: running")
+	plan.Look = func(of string) []model.Level { return node.Levels("/", of) }
 	out := json.NewEncoder(s.Out)
 	return probe.RunSeries(ctx, plan, func(l probe.Line) error { return out.Encode(l) })
 }
