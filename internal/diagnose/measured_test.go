@@ -49,3 +49,33 @@ func TestTold(t *testing.T) {
 		t.Errorf("%s, %s", r.Works, r.Persistence)
 	}
 }
+
+// A connection that was cut once while it was used does not stand for a place whose
+// connections are mostly lost.
+func TestUsualOfAPlace(t *testing.T) {
+	rare, often := seen(model.VantageOtherNode, "http", model.Reset), seen(model.VantageOtherNode, "tcp", model.TimedOut)
+	c := caseOf(seen(model.VantagePod, "tcp", model.TimedOut), rare, often)
+	tries := func(failures int) []model.Try {
+		out := seriesOf(strings.Repeat("F", failures)+"F.....", "question", "t")
+		for i := range out {
+			out[i].Vantage = model.VantageOtherNode
+		}
+		out[failures].Failed, out[failures].Result = "http", model.Reset
+		return out
+	}
+	for failures, want := range map[int]string{12: "tcp", 4: "http"} {
+		c.Tries = tries(failures)
+		farther := false
+		look := rule("a", Finding{}, func(r *Rule) {
+			r.Run = func(p *Pass) {
+				if got := p.At(model.VantageOtherNode); got.Failed != want {
+					t.Errorf("%d were lost and one was cut: %s", failures, got.Failed)
+				}
+				farther = p.Farther(model.VantageOtherNode)
+			}
+		})
+		if RunWith(c, []Rule{look}, nil); farther != (want == "http") {
+			t.Errorf("%d were lost and one was cut: it got farther: %t", failures, farther)
+		}
+	}
+}

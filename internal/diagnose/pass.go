@@ -58,7 +58,9 @@ func OriginOf(q *model.Question) model.Vantage {
 func (p *Pass) Seen() *model.Observation { return p.view.seen }
 
 // At is what the question's probe saw from another vantage, or nil.
-func (p *Pass) At(v model.Vantage) *model.Observation { return worst(p.Asked(v)) }
+// Where a series was sent, what failed once does not stand for a place that mostly
+// fails in another way.
+func (p *Pass) At(v model.Vantage) *model.Observation { return p.usual(v, worst(p.Asked(v))) }
 
 // Asked are the question's own probes from a vantage, without those that could not be sent.
 func (p *Pass) Asked(v model.Vantage) []*model.Observation { return p.observations(v, "question") }

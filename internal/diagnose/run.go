@@ -28,7 +28,7 @@ func RunWith(c *model.Case, catalogue []Rule, predict func(model.Flow) model.Pat
 	c = &whole
 	p := &Pass{Case: c, Trace: predict, view: &view{watched: watched(c)}}
 	p.Required = func() []model.RequiredEndpoint { return trace.RequiredEndpoints(&c.World) }
-	p.view.seen = p.usual(p.At(p.Origin()))
+	p.view.seen = p.At(p.Origin())
 	p.lostFirst()
 	p.view.ways = p.ways(p.view.seen)
 	for _, last := range []bool{false, true} {

@@ -18,17 +18,18 @@ type kind struct {
 	result model.Reason
 }
 
-// usual is the failure that a series met by far the most, where the first was of
-// another kind: what happened once, as a name that was still known by its old
-// address, is not what the question is about.
-func (p *Pass) usual(first *model.Observation) *model.Observation {
-	if first == nil || !Fails(first) {
+// usual is the failure that a series met from a place by far the most, where the
+// first was of another kind: what happened once, as a name that was still known by
+// its old address or a connection that was cut while it was used, is not what the
+// question is about.
+func (p *Pass) usual(v model.Vantage, first *model.Observation) *model.Observation {
+	if first == nil || !Fails(first) || !p.failsTwice(v) {
 		return first
 	}
 	met, most := map[kind]int{}, kind{}
 	for i := range p.Case.Tries {
 		t := &p.Case.Tries[i]
-		if t.Vantage != p.Origin() || !watch.Counts(t) || !watch.Failed(t) {
+		if t.Vantage != v || !watch.Counts(t) || !watch.Failed(t) {
 			continue
 		}
 		k := kind{t.Failed, t.Result}
@@ -39,10 +40,21 @@ func (p *Pass) usual(first *model.Observation) *model.Observation {
 	if met[most] < oftenEnough || met[most] < moreOften*met[kind{first.Failed, first.Result}] {
 		return first
 	}
-	for _, o := range p.Asked(p.Origin()) {
+	for _, o := range p.Asked(v) {
 		if o.Failed == most.phase && o.Result == most.result {
 			return o
 		}
 	}
 	return first
+}
+
+// failsTwice says that more than one failure was kept of a place's probes.
+func (p *Pass) failsTwice(v model.Vantage) bool {
+	n := 0
+	for _, o := range p.Asked(v) {
+		if Fails(o) {
+			n++
+		}
+	}
+	return n > 1
 }

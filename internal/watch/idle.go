@@ -19,12 +19,14 @@ type Idle struct {
 }
 
 // IdleOf reads the tries over kept connections, of the question's own place where
-// it kept some; nil: there were none.
+// it kept some; nil: there were none. What ended while new connections failed as
+// well ended by that, and says nothing of silence.
 func IdleOf(tries []model.Try, origin model.Vantage) *Idle {
 	kept := pick(tries, func(t *model.Try) bool { return t.Idle > 0 && t.Result != model.ProbeFailed && t.Lag <= Lateness })
 	if own := pick(kept, func(t *model.Try) bool { return t.Vantage == origin }); len(own) > 0 {
 		kept = own
 	}
+	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return Failed(&t) && amid(tries, &t) })
 	if len(kept) == 0 {
 		return nil
 	}
@@ -47,4 +49,24 @@ func IdleOf(tries []model.Try, origin model.Vantage) *Idle {
 	}
 	out.As = reasonsOf(ended)
 	return out
+}
+
+// amid says that a kept connection ended while new ones of its place failed: the one
+// that was tried last before it was used again, or the first one after its end.
+func amid(tries []model.Try, kept *model.Try) bool {
+	asked, over := kept.At.Add(kept.Idle), kept.At.Add(max(kept.Took, kept.Idle))
+	var before, after *model.Try
+	for i := range tries {
+		t := &tries[i]
+		switch {
+		case t.Vantage != kept.Vantage || t.Target != kept.Target || !Counts(t):
+		case !t.At.After(asked) && (before == nil || t.At.After(before.At)):
+			before = t
+		case !t.At.Before(over) && (after == nil || t.At.Before(after.At)):
+			after = t
+		case t.At.After(asked) && t.At.Before(over) && Failed(t):
+			return true
+		}
+	}
+	return before != nil && Failed(before) || after != nil && Failed(after)
 }

@@ -158,15 +158,12 @@ func (s *Summary) time(own []model.Try, failed []bool, events []model.Event) {
 		s.Changes = append(s.Changes, c)
 		s.Moves = append(s.Moves, coincident(c.At, own[at-1].At, events, s.Moves)...)
 	}
-	var begins, all []time.Duration
+	at := make([]time.Duration, len(own))
 	for i := range own {
-		all = append(all, own[i].At.Sub(s.From))
-		if failed[i] && (i == 0 || !failed[i-1]) {
-			begins = append(begins, own[i].At.Sub(s.From))
-		}
+		at[i] = own[i].At.Sub(s.From)
 	}
 	if s.Class == Intermittent {
-		s.Period = period(begins, all)
+		s.Period = period(failed, at)
 	}
 }
 

@@ -129,19 +129,8 @@ func TestPeriod(t *testing.T) {
 	if d := s.Period - 10*time.Second; d.Abs() > 300*time.Millisecond {
 		t.Errorf("every ten seconds is seen as every %s", s.Period)
 	}
-	r := rand.New(rand.NewPCG(5, 5))
-	found := 0
-	for range 200 {
-		series := make([]byte, 300)
-		for i := range series {
-			series[i] = ".F"[min(r.IntN(10)/9, 1)]
-		}
-		if Summarise(of(string(series)), nil, model.VantagePod, nil).Period != 0 {
-			found++
-		}
-	}
-	if found > 8 {
-		t.Errorf("failures at random have a period in %d of 200 series", found)
+	if s := Summarise(of(strings.Repeat("..F", 40)), nil, model.VantagePod, nil); s.Period != 0 {
+		t.Errorf("every third connection is told as every %s", s.Period)
 	}
 }
 
@@ -258,6 +247,16 @@ func TestIdle(t *testing.T) {
 	}
 	if i := Summarise(append(tries, idle(300*time.Second, model.OK)), nil, model.VantagePod, nil).Idle; !i.Mixed {
 		t.Error("a longer gap that held is passed over")
+	}
+	// A connection that ends while new ones fail was not forgotten; one that ends while they work was.
+	for pattern, want := range map[string]time.Duration{"....................": 10 * time.Second, ".........FFF........": 0, "............F.......": 0, "....FF..............": 10 * time.Second} {
+		cut := idle(10*time.Second, model.Reset)
+		cut.At, cut.Took, cut.Target = start.Add(500*time.Millisecond), 11*time.Second, "t"
+		held := cut
+		held.Idle, held.Result = 5*time.Second, model.OK
+		if i := Summarise(append(of(pattern), cut, held), nil, model.VantagePod, nil).Idle; i == nil || i.Ends != want || i.Holds != 5*time.Second {
+			t.Errorf("%s: %+v", pattern, i)
+		}
 	}
 }
 
