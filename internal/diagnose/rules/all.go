@@ -69,6 +69,7 @@ func All() []diagnose.Rule {
 		kubeProxyMissing,
 		kubeProxyNoMasquerade,
 		kubeProxyStale,
+		lbHairpin,
 		lbNoOutboundRule,
 		lbProbe,
 		listenBacklog,
