@@ -95,6 +95,12 @@ func keepUse(c *model.Case, first, second kube.Use) {
 			w.After = n.Written[pod].Before
 			n.Written[pod] = w
 		}
+		for pod, s := range first.Nodes[node].Spent {
+			if again, ok := n.Spent[pod]; ok {
+				s.After, s.AfterAt = again.Before, again.At
+			}
+			n.Spent[pod] = s
+		}
 		for pod, w := range first.Nodes[node].Sent {
 			w.After = n.Sent[pod].Before
 			n.Sent[pod] = w

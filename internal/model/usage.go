@@ -45,7 +45,25 @@ type NodeUsage struct {
 	CPU     float64         `json:"cpu"`    // in cores
 	Memory  int64           `json:"memory"` // working set in bytes
 	Written map[Ref]Written `json:"written,omitempty"`
-	Sent    map[Ref]Written `json:"sent,omitempty"` // over the pods' own network interfaces
+	Sent    map[Ref]Written `json:"sent,omitempty"`  // over the pods' own network interfaces
+	Spent   map[Ref]Spent   `json:"spent,omitempty"` // CPU time
+}
+
+// Spent is the CPU time of a pod since it started, in seconds of one CPU: when the
+// kubelet looked before the probes began, and when it looked after (zero: not read again).
+type Spent struct {
+	Before  float64   `json:"before"`
+	After   float64   `json:"after,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+	AfterAt time.Time `json:"afterAt,omitzero"`
+}
+
+// Cores are how many CPUs it used between both; ok: the kubelet looked twice.
+func (s Spent) Cores() (cores float64, ok bool) {
+	if over := s.AfterAt.Sub(s.At).Seconds(); !s.At.IsZero() && over >= 1 {
+		return max(0, s.After-s.Before) / over, true
+	}
+	return 0, false
 }
 
 // Written is what the containers of a pod have written to disks or sent, in bytes since they

@@ -165,11 +165,12 @@ type Container struct {
 	Readiness    string            `json:"readiness,omitempty"` // what its readiness probe asks: "GET :8080/healthz", "connect :5432", "command", "grpc :9000"; "": it has none
 	PreStop      string            `json:"preStop,omitempty"`   // what runs before it is told to end: "sleep 5s", "command", "request"; "": nothing
 
-	CPUQuota     float64   `json:"cpuQuota,omitempty"` // limits.cpu in cores; 0: none
-	CPURequest   float64   `json:"cpuRequest,omitempty"`
-	MemoryLimit  int64     `json:"memoryLimit,omitempty"` // in bytes; 0: none
-	LastFinished time.Time `json:"lastFinished,omitzero"` // when the run before this one ended
-	Watched      int32     `json:"watched,omitempty"`     // of its restarts, those while the question was asked again and again
+	CPUQuota      float64   `json:"cpuQuota,omitempty"` // limits.cpu in cores; 0: none
+	CPURequest    float64   `json:"cpuRequest,omitempty"`
+	MemoryLimit   int64     `json:"memoryLimit,omitempty"` // in bytes; 0: none
+	MemoryRequest int64     `json:"memoryRequest,omitempty"`
+	LastFinished  time.Time `json:"lastFinished,omitzero"` // when the run before this one ended
+	Watched       int32     `json:"watched,omitempty"`     // of its restarts, those while the question was asked again and again
 }
 
 // ContainerPort is a declared port; policies and Services may refer to its name.

@@ -50,6 +50,9 @@ func CPUOf(w *model.World, use *model.Usage) (Use, bool) {
 	if limit > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("limits.cpu is %s: %s of each 100 ms", cores(limit), time.Duration(limit*float64(100*time.Millisecond)).Round(100*time.Microsecond)))
 	}
+	if share >= throttledShare && limit > 0 && use.Container != "" {
+		u.Says = append(u.Says, requestOf(w, use))
+	}
 	if use.CPU > 0 && limit > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("it uses %s (metrics API)", cores(use.CPU)))
 	}

@@ -82,6 +82,10 @@ func nodeCPU(c *model.Case, facts *model.NodeFacts) (Use, bool) {
 	if n := facts.After["SoftnetDropped"] - facts.Counters["SoftnetDropped"]; n > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("%d packets were dropped since no CPU took them in time (softnet_stat)", n))
 	}
+	u.Says = append(u.Says, cpuRequests(c, facts.Node)...)
+	if busy >= near {
+		u.Says = append(u.Says, Shares(c, facts.Node)...)
+	}
 	if busy >= busyShare && (pressure >= waitingShare || facts.LevelsAfter["load"] >= waitingPerCPU*max(1, facts.LevelsAfter["cpus"])) {
 		u.State = Out
 	}
@@ -94,21 +98,35 @@ func nodeCPU(c *model.Case, facts *model.NodeFacts) (Use, bool) {
 
 // busiestPods are those of a node that use most CPU, of those that were read.
 func busiestPods(c *model.Case, node string) []Share {
-	by := map[model.Ref]float64{}
-	for _, u := range c.World.Usage {
-		if p := c.World.Kube.Pods[u.Pod]; p != nil && p.Node == node && u.CPU > 0.05 {
-			by[u.Pod] += u.CPU
-		}
-	}
+	by := coresOf(c, node)
 	out := make([]Share, 0, len(by))
 	for _, ref := range slices.Sorted(maps.Keys(by)) {
-		out = append(out, Share{Ref: ref, Count: by[ref]})
+		if by[ref] > 0.05 {
+			out = append(out, Share{Ref: ref, Count: by[ref]})
+		}
 	}
 	slices.SortStableFunc(out, func(a, b Share) int { return int(1000 * (b.Count - a.Count)) })
 	return out[:min(3, len(out))]
 }
 
-func nodeMemory(_ *model.Case, facts *model.NodeFacts) (Use, bool) {
+// coresOf is what the pods of a node use: by their kubelet while the probes ran,
+// else by the metrics API, which has only those that the question is about.
+func coresOf(c *model.Case, node string) map[model.Ref]float64 {
+	by := map[model.Ref]float64{}
+	for _, u := range c.World.Usage {
+		if p := c.World.Kube.Pods[u.Pod]; p != nil && p.Node == node {
+			by[u.Pod] += u.CPU
+		}
+	}
+	for ref, s := range c.World.NodeUsage[node].Spent {
+		if cores, ok := s.Cores(); ok {
+			by[ref] = cores
+		}
+	}
+	return by
+}
+
+func nodeMemory(c *model.Case, facts *model.NodeFacts) (Use, bool) {
 	total, left := facts.Levels["memory.total"], facts.Levels["memory.available"]
 	if total <= 0 {
 		return Use{}, false
@@ -117,6 +135,7 @@ func nodeMemory(_ *model.Case, facts *model.NodeFacts) (Use, bool) {
 	if p := facts.Pressure["memory.some"]; p > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("something waited for memory %.0f %% of ten seconds (PSI)", p))
 	}
+	u.Says = append(u.Says, memoryRequests(c, facts.Node)...)
 	u.Remedy = []diagnose.Command{{Text: "See who uses the memory; set limits.memory, or use larger nodes", Line: diagnose.Kubectl("top", "pods", "-A", "--sort-by=memory")}}
 	return u, true
 }

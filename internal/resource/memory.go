@@ -42,5 +42,8 @@ func memoryOf(use *model.Usage, pod *model.Pod, m *model.Container) Use {
 		u.State = Out
 	}
 	u.settle()
+	if u.State != Room {
+		u.Says = append(u.Says, memoryRequestOf(use, m))
+	}
 	return u
 }

@@ -30,7 +30,10 @@ func (u *Use) Text() string {
 // Sharing is one user's line.
 func (u *Use) Sharing(w Share) string {
 	text := string(w.Ref) + ": " + number(w.Count)
-	if u.Unit != "" {
+	switch {
+	case u.Kind == NodeCPU:
+		text = fmt.Sprintf("%s: %.2f cores", w.Ref, w.Count)
+	case u.Unit != "":
 		text += " " + u.Unit
 	}
 	if w.Toward != "" {

@@ -158,7 +158,7 @@ func convertContainer(c *corev1.Container, kind string, statuses []corev1.Contai
 	}
 	out.Readiness, out.PreStop = readiness(c.ReadinessProbe), preStop(c.Lifecycle)
 	out.CPUQuota, out.CPURequest = c.Resources.Limits.Cpu().AsApproximateFloat64(), c.Resources.Requests.Cpu().AsApproximateFloat64()
-	out.MemoryLimit = c.Resources.Limits.Memory().Value()
+	out.MemoryLimit, out.MemoryRequest = c.Resources.Limits.Memory().Value(), c.Resources.Requests.Memory().Value()
 	for i := range statuses {
 		s := &statuses[i]
 		if s.Name != c.Name {

@@ -118,6 +118,10 @@ func (r *useReader) add(node string, s sample) {
 		r.moved(node, pod, s)
 		return
 	}
+	if s.metric == metricSpent {
+		r.spent(node, pod, s)
+		return
+	}
 	if !slices.Contains(r.wanted, pod) {
 		return
 	}
@@ -156,6 +160,23 @@ func (r *useReader) moved(node string, pod model.Ref, s sample) {
 	r.out.Nodes[node] = n
 }
 
+// spent keeps the CPU time of a pod's own group, which holds its containers'.
+func (r *useReader) spent(node string, pod model.Ref, s sample) {
+	if s.container != "" || s.cpu != "" && s.cpu != "total" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.out.Nodes[node]
+	if n.Spent == nil {
+		n.Spent = map[model.Ref]model.Spent{}
+	}
+	if _, known := n.Spent[pod]; known || len(n.Spent) < maxWriters {
+		n.Spent[pod] = model.Spent{Before: s.value, At: s.at}
+	}
+	r.out.Nodes[node] = n
+}
+
 // maxWriters bounds the pods of one node of which this is kept.
 const maxWriters = 1000
 
@@ -174,6 +195,7 @@ type sample struct {
 	sandbox                           bool // of the container that holds the pod's network, which has no name
 	value                             float64
 	at                                time.Time
+	cpu                               string // "total", or one of them
 }
 
 // metricWritten is a counter for each container and disk, metricSent for each pod
@@ -181,12 +203,13 @@ type sample struct {
 const (
 	metricWritten = "container_fs_writes_bytes_total"
 	metricSent    = "container_network_transmit_bytes_total"
+	metricSpent   = "container_cpu_usage_seconds_total"
 )
 
 // cadvisorMetrics are those that are kept (github.com/google/cadvisor,
 // docs/storage/prometheus.md).
 var cadvisorMetrics = []string{
-	"container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total", "container_cpu_cfs_throttled_seconds_total", "container_oom_events_total", metricWritten, metricSent,
+	"container_cpu_cfs_periods_total", "container_cpu_cfs_throttled_periods_total", "container_cpu_cfs_throttled_seconds_total", "container_oom_events_total", metricWritten, metricSent, metricSpent,
 }
 
 // readCadvisor finds these in the text format of Prometheus, a line a sample, and
@@ -247,6 +270,8 @@ func (s *sample) labels(text string) (rest string, ok bool) {
 			s.pod = value
 		case "container":
 			s.container = value
+		case "cpu":
+			s.cpu = value
 		case "name":
 			named = value != ""
 		}

@@ -26,9 +26,9 @@ func TestReadCadvisor(t *testing.T) {
 	}
 	at := time.UnixMilli(1795266926360).UTC()
 	want := []sample{
-		{"container_cpu_cfs_periods_total", "shop", "a", "", false, 49, time.UnixMilli(1795266922010).UTC()},
-		{"container_cpu_cfs_periods_total", "shop", "a", "app", false, 73, at},
-		{"container_cpu_cfs_throttled_periods_total", "shop", "a", "app", false, 69, at},
+		{"container_cpu_cfs_periods_total", "shop", "a", "", false, 49, time.UnixMilli(1795266922010).UTC(), ""},
+		{"container_cpu_cfs_periods_total", "shop", "a", "app", false, 73, at, ""},
+		{"container_cpu_cfs_throttled_periods_total", "shop", "a", "app", false, 69, at, ""},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%+v", got)
@@ -80,6 +80,24 @@ container_network_receive_bytes_total{container="",id="/kubepods/pod1/s",image="
 		t.Fatal(err)
 	}
 	if n := r.out.Nodes["n0"]; len(n.Sent) != 1 || n.Sent["pod/shop/a"].Before != 730 || len(n.Written) != 0 || len(r.by) != 0 {
+		t.Errorf("%+v, %+v", n, r.by)
+	}
+}
+
+// TestSpent: the CPU time of a pod is that of its own group, with the moment at
+// which the kubelet looked.
+func TestSpent(t *testing.T) {
+	r := &useReader{out: Use{Nodes: map[string]model.NodeUsage{}}, by: map[containerKey]*model.Usage{}}
+	const text = `container_cpu_usage_seconds_total{container="",cpu="total",id="/",image="",name="",namespace="",pod=""} 9000.5 1000
+container_cpu_usage_seconds_total{container="",cpu="total",id="/kubepods/pod1",image="",name="",namespace="shop",pod="a"} 12.5 2000
+container_cpu_usage_seconds_total{container="",cpu="cpu01",id="/kubepods/pod1",image="",name="",namespace="shop",pod="a"} 5 2000
+container_cpu_usage_seconds_total{container="",cpu="total",id="/kubepods/pod1/s",image="pause",name="s",namespace="shop",pod="a"} 0.1 2000
+container_cpu_usage_seconds_total{container="app",cpu="total",id="/kubepods/pod1/c",image="app",name="c",namespace="shop",pod="a"} 12 2000
+`
+	if err := readCadvisor(strings.NewReader(text), func(s sample) { r.add("n0", s) }); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.out.Nodes["n0"]; len(n.Spent) != 1 || n.Spent["pod/shop/a"] != (model.Spent{Before: 12.5, At: time.UnixMilli(2000).UTC()}) || len(r.by) != 0 {
 		t.Errorf("%+v, %+v", n, r.by)
 	}
 }

@@ -44,6 +44,9 @@ Mend it by moving or limiting what uses the CPUs, by requests that say what pods
 		together := lateTogether(p)
 		if u.State == resource.Out || together != nil {
 			u.Says = append(together, u.Says...)
+			if u.State == resource.Room || u.State == "" { // it has no room for this pod, however it looks
+				u.Says = append(u.Says, resource.Shares(p.Case, p.Node())...)
+			}
 			reportNodeCPU(p, s, &u)
 		}
 	},
@@ -117,7 +120,7 @@ func reportNodeCPU(p *diagnose.Pass, s *watch.Slowness, u *resource.Use) {
 		f.Evidence = append(f.Evidence, node("node "+u.Of.Name()+": "+says, u.Of))
 	}
 	for _, w := range u.Who {
-		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("%s uses %.2f cores (metrics API)", w.Ref, w.Count), w.Ref))
+		f.Evidence = append(f.Evidence, kube(fmt.Sprintf("%s uses %.2f cores", w.Ref, w.Count), w.Ref))
 	}
 	f.Fix[0].Verify = again(p)
 	p.Report(f)
