@@ -22,6 +22,7 @@ func (s *series) readings(ctx context.Context) {
 		return
 	}
 	every := max(readEvery, s.spec.length()/(MaxReadings-1))
+	cost := time.Hour // of the fastest look: a slower one waited for a CPU as well
 	for range MaxReadings {
 		begin := time.Now()
 		levels := s.look()
@@ -29,7 +30,8 @@ func (s *series) readings(ctx context.Context) {
 			s.tell(Line{Reading: &model.Reading{At: begin.UTC().Round(0), Levels: levels}})
 		}
 		took := time.Since(begin)
-		if !sleep(ctx, max(every-took, readShare*took)) {
+		cost = min(cost, took)
+		if !sleep(ctx, max(every-took, readShare*cost)) {
 			return
 		}
 	}

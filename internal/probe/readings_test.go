@@ -59,6 +59,19 @@ func TestReadings(t *testing.T) {
 			}
 		})
 	}
+	synctest.Test(t, func(t *testing.T) { // a look that was slow once is no costly one
+		s, lines := fakeSeries(Series{Every: time.Second, For: 10 * time.Second}, func(t Target) model.Observation { return model.Observation{Result: model.OK} })
+		looks := 0
+		s.look = func() []model.Level {
+			if looks++; looks == 3 {
+				time.Sleep(400 * time.Millisecond)
+			}
+			return []model.Level{{Kind: model.LevelHeld}}
+		}
+		if err := s.run(t.Context()); err != nil || len(readingsOf(*lines)) < 9 {
+			t.Errorf("%d readings, %v", len(readingsOf(*lines)), err)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) {
 		s, lines := fakeSeries(Series{Every: time.Second, For: 10 * time.Second}, func(t Target) model.Observation { return model.Observation{Result: model.OK} })
 		if err := s.run(t.Context()); err != nil || len(readingsOf(*lines)) != 0 {

@@ -92,7 +92,7 @@ func (u *Use) moves(points []model.Point, own []float64, span time.Duration) {
 		for _, p := range points {
 			low, high = min(low, p.Value), max(high, p.Value)
 		}
-		u.Says = append(u.Says, fmt.Sprintf("%sbetween %s and %s, no trend", text, number(low), number(high)))
+		u.Says = append(u.Says, fmt.Sprintf("%sbetween %s and %s, no trend that counts for its limit", text, number(low), number(high)))
 		return
 	}
 	text += fmt.Sprintf("it grew steadily from %s to %s", number(points[0].Value), number(points[len(points)-1].Value))
