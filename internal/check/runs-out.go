@@ -12,7 +12,7 @@ var runsOut = Check{
 	ID: "runs-out",
 	Doc: `Something that connections need is nearly used up
 
-Source ports at the way out, connection tables of nodes, operating system disks, what the size of machines allows their disks, ports of gateways and firewalls: what was read of each is compared with its
+Source ports at the way out, connection tables of nodes, operating system disks, what the size of machines allows their disks and their network, ports of gateways and firewalls: what was read of each is compared with its
 limit. One is told when four fifths of it are used, when it will be gone within the hour at the pace of the last minutes, or when something
 failed for want of it.
 
