@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/watch"
 )
 
 // seriesOf is a series of a second's pace from the pod; F is lost.
@@ -77,5 +78,31 @@ func TestUsualOfAPlace(t *testing.T) {
 		if RunWith(c, []Rule{look}, nil); farther != (want == "http") {
 			t.Errorf("%d were lost and one was cut: it got farther: %t", failures, farther)
 		}
+	}
+}
+
+// What is left where the sender was late decides nothing, and a watch of which
+// nothing could be sent is one that says so.
+func TestTooFewCount(t *testing.T) {
+	c := caseOf(seen(model.VantagePod, "tcp", model.TimedOut), seen(model.VantagePod, "", model.OK))
+	c.Watched = true
+	c.Tries = seriesOf(strings.Repeat("F.", 20), "question", "t")
+	for i := range c.Tries[1:] {
+		c.Tries[1+i].Lag = time.Second
+	}
+	if r := RunWith(c, nil, nil); r.Watched.Class != watch.Undecided || r.Persistence != "unknown" {
+		t.Errorf("one try of forty: %q, %s", r.Watched.Class, r.Persistence)
+	}
+	c.Tries = nil
+	if r := RunWith(c, nil, nil); r.Watched == nil || r.Watched.Rate.Of != 0 {
+		t.Errorf("nothing was sent, and the watch is passed over: %+v", r.Watched)
+	}
+	if c.Watched = false; RunWith(c, nil, nil).Watched != nil {
+		t.Error("nobody watched")
+	}
+	p := &Pass{Case: caseOf(seen(model.VantagePod, "", model.OK)), view: &view{}}
+	p.Case.Tries = seriesOf("F", "question", "t")
+	if p.Case.Tries[0].Lag = time.Second; p.FailedOnce() {
+		t.Error("a failure of a sender that was late is one of the network")
 	}
 }

@@ -316,9 +316,10 @@ func (p *Pass) hidesSomething() bool {
 	return path != nil && slices.ContainsFunc(path.Steps, func(s model.Step) bool { return s.Verdict == model.Unknown })
 }
 
-// watched is what a series of tries tells; nil: there was none.
+// watched is what a series of tries tells; nil: there was none. Of one that was asked
+// for, and of which nothing could be sent, it tells that.
 func watched(c *model.Case) *watch.Summary {
-	if len(c.Tries) == 0 {
+	if len(c.Tries) == 0 && !c.Watched {
 		return nil
 	}
 	s := watch.Summarise(slices.Concat(c.Tries, c.Beside), c.Noise, OriginOf(&c.Question), c.Happened)
@@ -356,7 +357,7 @@ func (r *Result) measured(more bool) {
 			r.Persistence = string(r.Watched.Slow.Class)
 			return
 		}
-		if r.Persistence != "intermittent" && !more { // answers that vary are more than too few tries
+		if (r.Persistence != "intermittent" || r.Watched.Starved()) && !more { // answers that vary are more than too few tries
 			r.Persistence = "unknown"
 		}
 	}

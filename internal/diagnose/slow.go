@@ -55,6 +55,6 @@ func (p *Pass) FailedOnce() bool {
 		return true
 	}
 	return slices.ContainsFunc(p.Case.Tries, func(t model.Try) bool {
-		return t.Vantage == p.Origin() && t.Idle == 0 && t.Result != model.OK && t.Result != model.ProbeFailed
+		return t.Vantage == p.Origin() && t.Idle == 0 && t.Lag <= watch.Lateness && t.Result != model.OK && t.Result != model.ProbeFailed
 	})
 }

@@ -30,6 +30,7 @@ func seriesLength(s *probe.Series) time.Duration {
 // series keeps what a series told, with the first probes as its beginning, and
 // reads what happened in the cluster meanwhile.
 func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) {
+	c.Watched = o.Probe.Series != nil
 	if len(seen.Tries) == 0 {
 		return
 	}

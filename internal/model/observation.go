@@ -134,6 +134,7 @@ type Case struct {
 	Tries        []Try         `json:"tries,omitempty"`    // where the question was asked again and again
 	Behind       []Try         `json:"behind,omitempty"`   // what the asked pods send requests on to, tried by itself: no part of Tries
 	Beside       []Try         `json:"beside,omitempty"`   // other destinations of the same series, from the question's own place: no part of Tries
+	Watched      bool          `json:"watched,omitempty"`  // a series was asked for: without Tries, none could be sent
 	Noise        []Noise       `json:"noise,omitempty"`    // of those who asked
 	Readings     []Reading     `json:"readings,omitempty"` // of levels, while they asked
 	More         bool          `json:"more,omitempty"`     // the tries are the few that stand beside a single question

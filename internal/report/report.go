@@ -70,6 +70,9 @@ func New(c *model.Case, r diagnose.Result) *Report {
 		Watched: r.Watched, Resources: resource.All(c), Readings: c.Readings,
 	}
 	out.ExitCode = exitCode(r)
+	if out.ExitCode == ExitNoCause && r.Watched != nil && nothingSent(r.Watched) {
+		out.ExitCode = ExitUnable // what was asked for could not be done
+	}
 	// Lists are lists also when they are empty: a program need not ask for null.
 	out.Causes, out.AlsoNoticed = orEmpty(out.Causes), orEmpty(out.AlsoNoticed)
 	out.Paths, out.Observations, out.NotChecked = orEmpty(out.Paths), orEmpty(out.Observations), orEmpty(out.NotChecked)

@@ -24,6 +24,10 @@ func (p *printer) watched(r *Report) {
 		return
 	}
 	p.title("Over time")
+	if nothingSent(s) {
+		p.unsent(r)
+		return
+	}
 	if brief(s) && !p.o.Wide {
 		p.inBrief(s)
 		return
@@ -42,6 +46,22 @@ func (p *printer) watched(r *Report) {
 	}
 	for _, f := range Facts(s) {
 		p.line("  "+p.paint("dim", p.glyph("▸ ", "> ")), model.Printable(f))
+	}
+}
+
+// nothingSent says that a series was asked for, and that no place sent a single try.
+func nothingSent(s *watch.Summary) bool {
+	return len(s.Slices) == 0 && s.Late == 0 && s.Idle == nil && s.Rate.Of == 0
+}
+
+// unsent says so, and what would allow it: what follows it in the report is not what
+// was asked for.
+func (p *printer) unsent(r *Report) {
+	p.line("  "+p.paint("unknown", "? "), "not decided: nothing was sent, for no prober could start. What follows is judged by configuration and single probes alone, and says nothing of how lasting a failure is")
+	for _, g := range fold(r.NotChecked) {
+		if strings.HasPrefix(g.What, "probe ") {
+			p.line("    "+p.paint("dim", p.glyph("▸ ", "> ")), gapText(g))
+		}
 	}
 }
 
@@ -175,7 +195,7 @@ func Facts(s *watch.Summary) []string {
 	switch w := s.Where.String(); {
 	case w != "":
 		out = append(out, w)
-	case s.Rate.Count > 0:
+	case s.Rate.Count > 0 && !s.Starved():
 		add("where it lives cannot be told: too few failures, or nothing to compare with")
 	}
 	for _, c := range s.Changes {
@@ -231,6 +251,8 @@ func limits(s *watch.Summary) []string {
 // undecided says why it is: with no try of its own a longer series would not tell either.
 func undecided(s *watch.Summary, since int) string {
 	switch {
+	case s.Starved():
+		return fmt.Sprintf("of %d tries of the question's own place %d count, which tell neither how lasting it is nor where it lives: of the others the sender itself was late. Its pod or node is short of CPU: mend that, watch at a lower --rate, or from other places (--vantage)", s.Rate.Of+s.OwnLate, s.Rate.Of)
 	case s.Rate.Of == 0:
 		return "no try of the question's own place counts: what is told is of the others alone"
 	case s.Since == 0:

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/watch"
 )
@@ -54,7 +55,7 @@ func TestWatchedText(t *testing.T) {
 			}
 		})), []string{"HTTP 503 ×3 · HTTP 429 ×1"}, []string{"http-status"}},
 		"too few":     {series(".F..", same), []string{"not decided", "so few tries (4) do not tell which it is: watch longer"}, []string{"no failure seen"}},
-		"late":        {series(ok, func(t *model.Try) { t.Lag = time.Second }), []string{"nothing that counts was sent", "20 tries are left out", "no try of the question's own place counts"}, []string{"no failure seen", "watch longer"}},
+		"late":        {series(ok, func(t *model.Try) { t.Lag = time.Second }), []string{"nothing that counts was sent", "20 tries are left out", "of 20 tries of the question's own place 0 count, which tell neither"}, []string{"no failure seen", "watch longer"}},
 		"idle":        {append(series(ok, same), idle(2*time.Minute, model.OK), idle(4*time.Minute, model.TimedOut)), []string{"over new connections: no failure seen", "survives 2m0s of silence and not 4m0s (timeout)"}, nil},
 		"closes":      {append(series(ok, same), model.Try{Vantage: model.VantagePod, Idle: time.Minute, Result: model.Closed, Failed: "idle"}), []string{"the far side itself closes a kept connection within 1m0s of silence"}, []string{"forgets"}},
 		"no time-out": {append(series(ok, same), idle(time.Minute, model.Reset), idle(4*time.Minute, model.OK)), []string{"that is no time-out"}, nil},
@@ -140,5 +141,25 @@ func TestHeadOfWhatFailsElsewhere(t *testing.T) {
 		if p.head(r); !strings.Contains(p.b.String(), want) {
 			t.Errorf("%q is not in %q", want, p.b.String())
 		}
+	}
+}
+
+// A watch of which nothing could be sent says so, and what would allow it.
+func TestNothingSent(t *testing.T) {
+	c := &model.Case{Watched: true, Question: model.Question{From: model.Endpoint{Kind: "pod"}}}
+	c.World.Gaps = []model.Gap{
+		{What: "probe from pod/shop/a by ephemeral", Reason: "forbidden", Permission: "patch pods/ephemeralcontainers in namespace shop"},
+		{What: "Azure", Reason: "not read: --no-azure"},
+	}
+	r := New(c, diagnose.RunWith(c, nil, nil))
+	p := newPrinter(Options{Width: 400})
+	p.watched(r)
+	for _, w := range []string{"not decided: nothing was sent, for no prober could start", "probe from pod/shop/a by ephemeral: forbidden — needs patch pods/ephemeralcontainers in namespace shop"} {
+		if got := p.b.String(); !strings.Contains(got, w) {
+			t.Errorf("%q is missing in\n%s", w, got)
+		}
+	}
+	if strings.Contains(p.b.String(), "no-azure") || r.ExitCode != ExitUnable {
+		t.Errorf("exit code %d:\n%s", r.ExitCode, p.b.String())
 	}
 }

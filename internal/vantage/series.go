@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +40,9 @@ func (s *session) repeat(ctx context.Context, c container, pl place, plan probe.
 // the other destinations.
 func (s *session) seriesPlan(plan probe.Plan, at model.Vantage) probe.Plan {
 	own := at == s.origin()
-	plan.Series = s.req.Series.From(own)
+	series := *s.req.Series.From(own)
+	series.Seed += uint64(slices.Index(AllVantages, at)) // places that keep pace with each other would meet a turn of the network always at the same place
+	plan.Series = &series
 	if own {
 		plan.Beside = s.req.Beside
 	}

@@ -25,6 +25,9 @@ func (r Rate) Share() float64 {
 	return float64(r.Count) / float64(r.Of)
 }
 
+// Enough says that so many tries are taken for a rate at all.
+func (r Rate) Enough() bool { return r.Of >= fewest }
+
 // wilson is the score interval (Wilson 1927), which holds for few tries and for
 // shares near 0 and 1, where the usual one does not. Of no tries it is everything.
 func wilson(count, of int, confidence float64) Rate {

@@ -32,7 +32,8 @@ type Summary struct {
 	SYNs    *Delays       `json:"syns,omitempty"`
 	Slow    *Slowness     `json:"slow,omitempty"` // what works takes long
 	Noise   []model.Noise `json:"noise,omitempty"`
-	Late    int           `json:"late,omitempty"` // tries left out because their sender was late
+	Late    int           `json:"late,omitempty"`    // tries left out because their sender was late
+	OwnLate int           `json:"ownLate,omitempty"` // of them the question's own
 	Moves   []Coincidence `json:"moves,omitempty"`
 	Idle    *Idle         `json:"idle,omitempty"`
 }
@@ -122,6 +123,7 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	all := len(kept)
 	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return t.Lag > Lateness })
 	s.Late = all - len(kept)
+	s.OwnLate = count(lateOf(tries, origin))
 	beside := pick(kept, besideOther)
 	kept = slices.DeleteFunc(kept, func(t model.Try) bool { return besideOther(&t) })
 	s.Idle = IdleOf(tries, origin)
@@ -139,8 +141,10 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	alike := comparable(kept, origin)
 	ends := destinations(own, beside)
 	s.Slices = slicesOf(kept, alike, ends, origin, s.From, s.To)
-	s.Where = where(append(groups(alike), ends...), origin)
-	s.Where.Alike = alikeAll(ends)
+	if !s.Starved() {
+		s.Where = where(append(groups(alike), ends...), origin)
+		s.Where.Alike = alikeAll(ends)
+	}
 	s.time(own, failed, events)
 	s.Lookups, s.SYNs = lookupDelays(own), synDelays(own)
 	if s.Slow == nil {
@@ -148,6 +152,22 @@ func Summarise(tries []model.Try, noise []model.Noise, origin model.Vantage, eve
 	}
 	return s
 }
+
+// lateOf says of each of the question's tries from its own place whether its sender was late.
+func lateOf(tries []model.Try, origin model.Vantage) []bool {
+	var out []bool
+	for i := range tries {
+		if t := &tries[i]; t.Vantage == origin && question(t) && t.Idle == 0 && t.Result != model.ProbeFailed {
+			out = append(out, t.Lag > Lateness)
+		}
+	}
+	return out
+}
+
+// Starved says that so many tries of the question's own place are left out, because
+// their sender was late, that the rest is too few to judge by: neither how lasting a
+// failure is, nor where it lives.
+func (s *Summary) Starved() bool { return s.OwnLate > 0 && !s.Rate.Enough() }
 
 // time says when it changed, how often it begins, and with what.
 func (s *Summary) time(own []model.Try, failed []bool, events []model.Event) {

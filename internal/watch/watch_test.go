@@ -217,6 +217,20 @@ func TestLateSendersAreLeftOut(t *testing.T) {
 	if s.Class != Never || s.Late != 4 || s.Rate.Of != 20 {
 		t.Errorf("%q of %+v, %d late", s.Class, s.Rate, s.Late)
 	}
+	// All places fail, and of the question's own all but one try were late: that is neither a class nor a place.
+	late := with(of(strings.Repeat("F", 30)), func(t *model.Try) { t.Lag = time.Second })
+	late[7].Lag = 0
+	for _, v := range []model.Vantage{model.VantagePeer, model.VantageOtherNode} {
+		late = append(late, with(of(strings.Repeat("F", 30)), func(t *model.Try) { t.Vantage = v })...)
+	}
+	if s := Summarise(late, nil, model.VantagePod, nil); s.Class != Undecided || s.Where.Kind != "" || s.OwnLate != 29 || s.Late != 29 || !s.Starved() || s.Rate.Enough() {
+		t.Errorf("one try of thirty is told as %q at %+v, %d late", s.Class, s.Where, s.OwnLate)
+	}
+	// Places of which a try or two count are not the three that everywhere takes.
+	few := slices.Concat(of(strings.Repeat("F", 30)), with(of("F"), func(t *model.Try) { t.Vantage = model.VantagePeer }), with(of("FF"), func(t *model.Try) { t.Vantage = model.VantageOtherNode }))
+	if s := Summarise(few, nil, model.VantagePod, nil); s.Where.Kind != "" || s.Starved() {
+		t.Errorf("a try here and there is told as %+v", s.Where)
+	}
 	if s := Summarise(tries[20:], nil, model.VantagePod, nil); s.Class != Undecided || s.Rate.High != 1 || s.Slices == nil {
 		t.Errorf("nothing that counts is told as %+v", s)
 	}

@@ -123,7 +123,9 @@ func everywhere(all []group, origin model.Vantage) Where {
 		if count(outcomes(g.tries)) == 0 {
 			return Where{}
 		}
-		places++
+		if len(g.tries) >= fewest {
+			places++
+		}
 	}
 	if places < 3 { // one place and one endpoint have nothing to be compared with
 		return Where{}

@@ -95,7 +95,7 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 // howMany is what a far side leaves without an answer: everything on its port, or so
 // many of the connections to it.
 func howMany(p *diagnose.Pass) string {
-	if own := watch.Failures(p.Case.Tries)[p.Origin()]; own.Count > 0 && own.Count < own.Of {
+	if own := watch.Failures(p.Case.Tries)[p.Origin()]; own.Enough() && own.Count > 0 && own.Count < own.Of {
 		return fmt.Sprintf("%d of %d connections to", own.Count, own.Of)
 	}
 	return "on"

@@ -71,7 +71,7 @@ func usual(seen []*model.Observation, rate watch.Rate) *model.Observation {
 	switch {
 	case bad < 0 || good < 0:
 		return seen[0]
-	case rate.Of > 0 && rate.Share() < seldom:
+	case rate.Enough() && rate.Share() < seldom:
 		return seen[good]
 	}
 	return seen[bad]

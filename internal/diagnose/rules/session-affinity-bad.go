@@ -49,7 +49,7 @@ Source: https://kubernetes.io/docs/reference/networking/virtual-ips/#session-aff
 // always says that the question fails each time it is asked: of a Service that
 // spreads connections a share would work.
 func always(p *diagnose.Pass) bool {
-	if r := watch.Failures(p.Case.Tries)[p.Origin()]; r.Of > 0 {
+	if r := watch.Failures(p.Case.Tries)[p.Origin()]; r.Enough() {
 		return r.Count == r.Of
 	}
 	for _, o := range p.Asked(p.Origin()) {

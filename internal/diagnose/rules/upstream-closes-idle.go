@@ -100,7 +100,7 @@ func (b *behindProxy) add(t *model.Try) {
 // sometimesAnswers says that some of the question's tries were answered, and some not.
 func sometimesAnswers(p *diagnose.Pass) bool {
 	r := watch.Failures(p.Case.Tries)[p.Origin()]
-	return r.Count > 0 && r.Count < r.Of
+	return r.Enough() && r.Count > 0 && r.Count < r.Of
 }
 
 // restless says that pods of a Service ended or were restarted meanwhile.
