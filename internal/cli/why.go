@@ -35,7 +35,7 @@ func (f *question) register(c *cobra.Command) {
 	fl.StringVar(&f.host, "host", "", "server name for TLS (SNI) and Host header, when other than TO's")
 	fl.StringVar(&f.address, "address", "", "pin the destination to this address instead of asking DNS")
 	fl.StringVarP(&f.container, "container", "c", "", "container of FROM whose proxy settings and certificate authorities count (default: the one that kubectl exec takes)")
-	fl.StringVar(&f.via, "via", "", "'app': look at the pod's own established connections")
+	fl.StringVar(&f.via, "via", "", "'app': look at the pod's own connections to TO as well (read by the ephemeral container)")
 }
 
 // parse reads FROM and TO, each of one word or of a kind and a name.

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,5 +105,41 @@ func TestTooFewCount(t *testing.T) {
 	p.Case.Tries = seriesOf("F", "question", "t")
 	if p.Case.Tries[0].Lag = time.Second; p.FailedOnce() {
 		t.Error("a failure of a sender that was late is one of the network")
+	}
+}
+
+// One good answer shows nothing of what comes and goes: the same watch does, when it
+// is long enough.
+func TestVerifyByWatch(t *testing.T) {
+	fix := Finding{Subject: "host/t", Confidence: Likely, Fix: []Command{{Text: "mend", Verify: "podpath why shop/web https://a.test"}, {Text: "or", Verify: "kubectl get pods"}}}
+	for name, c := range map[string]struct {
+		tries  []model.Try
+		beside []model.Endpoint
+		more   bool
+		want   string
+	}{
+		"intermittent":             {seriesOf(strings.Repeat("F...", 10), "question", "t"), nil, false, "podpath watch shop/web https://a.test --for 40s --every 1s"},
+		"seldom":                   {seriesOf("....................F.......................F........", "question", "t"), nil, false, "podpath watch shop/web https://a.test --for 7m30s --every 1s"},
+		"with others":              {seriesOf(strings.Repeat("F...", 10), "question", "t"), []model.Endpoint{{Raw: "svc/x y"}}, false, "podpath watch shop/web https://a.test --beside 'svc/x y' --for 40s --every 1s"},
+		"beside a single question": {seriesOf(strings.Repeat("F...", 6), "question", "t"), nil, true, "podpath watch shop/web https://a.test --for 1m"},
+		"persistent":               {seriesOf(strings.Repeat("F", 40), "question", "t"), nil, false, "podpath why shop/web https://a.test"},
+	} {
+		one := caseOf(seen(model.VantagePod, "tcp", model.TimedOut))
+		one.Question.From.Raw, one.Question.To.Raw, one.Question.Beside = "shop/web", "https://a.test", c.beside
+		one.Tries, one.More = c.tries, c.more
+		f := fix
+		f.Fix = slices.Clone(fix.Fix)
+		got := RunWith(one, []Rule{rule("a", f)}, nil).Causes[0].Fix
+		if got[0].Verify != c.want || got[1].Verify != "kubectl get pods" {
+			t.Errorf("%s: %q, %q", name, got[0].Verify, got[1].Verify)
+		}
+	}
+}
+
+// A watch that shows that silence is survived is longer than that silence.
+func TestVerifyIdle(t *testing.T) {
+	s := watch.Summarise(append(seriesOf(strings.Repeat(".", 20), "question", "t"), model.Try{Vantage: model.VantagePod, Target: "t", Idle: 4 * time.Minute, Result: model.TimedOut, Failed: "idle"}), nil, model.VantagePod, nil)
+	if got := watchLine("a b", nil, s, false); got != "podpath watch a b --for 4m10s --every 1s" {
+		t.Error(got)
 	}
 }

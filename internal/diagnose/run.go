@@ -298,6 +298,7 @@ func (p *Pass) result(catalogue []Rule) Result {
 		res.Persistence, res.Works = "intermittent", "false"
 	}
 	res.told()
+	res.verifyByWatch(p.Case)
 	if d := p.view.delays; d != nil {
 		res.Works, res.Persistence = "slow", cmp.Or(string(d.Class), "intermittent")
 	}

@@ -41,7 +41,7 @@ type Report struct {
 	Timing        *Timing             `json:"timing,omitempty"` // absent when replayed from a snapshot
 
 	Watched   *watch.Summary  `json:"watched,omitempty"`   // what asking again and again told
-	Resources []resource.Use  `json:"resources,omitempty"` // what can run out on the way, those nearest their end first
+	Resources []resource.Use  `json:"resources,omitempty"` // what can run out on the way: what a cause is about, then those nearest their end first
 	Readings  []model.Reading `json:"readings,omitempty"`  // of what was in use, while it was watched
 }
 
@@ -67,7 +67,7 @@ func New(c *model.Case, r diagnose.Result) *Report {
 		APIVersion: "podpath/v1", Kind: "Report", Question: c.Question, Asked: c.Asked, Works: r.Works, Persistence: r.Persistence,
 		Causes: r.Causes, AlsoNoticed: r.Also, Disagreements: r.Disagreements, Narrowed: r.Narrowed, RuledOut: r.RuledOut,
 		Paths: c.Paths, Lookup: c.Lookup, Observations: c.Observations, NotChecked: gaps(c, r.Works == "true"), Skipped: r.Skipped, Notes: c.Notes,
-		Watched: r.Watched, Resources: resource.All(c), Readings: c.Readings,
+		Watched: r.Watched, Resources: relevantFirst(resource.All(c), r.Causes), Readings: c.Readings,
 	}
 	out.ExitCode = exitCode(r)
 	if out.ExitCode == ExitNoCause && r.Watched != nil && nothingSent(r.Watched) {

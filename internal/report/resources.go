@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -66,6 +67,26 @@ func (p *printer) resource(r *Report, u resource.Use) {
 	for _, c := range u.Remedy {
 		p.command(c)
 	}
+}
+
+// relevantFirst puts what a cause is about, or speaks of, before what is only on the
+// way, however little is left of that; each in the order that it had.
+func relevantFirst(uses []resource.Use, causes []diagnose.Finding) []resource.Use {
+	rank := func(u *resource.Use) int {
+		for i := range causes {
+			if causes[i].Subject == u.Of {
+				return i
+			}
+		}
+		for i := range causes {
+			if slices.ContainsFunc(causes[i].Evidence, func(e diagnose.Evidence) bool { return e.Source != "probe" && slices.Contains(e.Refs, u.Of) }) {
+				return len(causes) + i
+			}
+		}
+		return 2 * len(causes)
+	}
+	slices.SortStableFunc(uses, func(a, b resource.Use) int { return cmp.Compare(rank(&a), rank(&b)) })
+	return uses
 }
 
 // mended says that a cause about the same thing already says how to mend it, or one

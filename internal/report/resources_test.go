@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/model"
 	"github.com/podpath/podpath/internal/resource"
 	"github.com/podpath/podpath/internal/watch"
 )
@@ -48,5 +49,20 @@ func TestResourcesText(t *testing.T) {
 				t.Errorf("%s: %q in\n%s", tc.name, s, got)
 			}
 		}
+	}
+}
+
+// What the cause is about stands first, then what it speaks of, and last what is only on the way.
+func TestRelevantFirst(t *testing.T) {
+	uses := []resource.Use{{Name: "CPUs", Of: "node/n", State: resource.Out}, {Name: "files", Of: "pod/a/b", State: resource.Out}, {Name: "ports", Of: "loadbalancer/lb/out"}, {Name: "memory", Of: "node/n"}}
+	causes := []diagnose.Finding{{Subject: "loadbalancer/lb/out", Evidence: []diagnose.Evidence{
+		{Text: "holds most", Refs: []model.Ref{"pod/a/b"}, Source: "node"}, {Text: "got no answer", Refs: []model.Ref{"node/n"}, Source: "probe"},
+	}}}
+	var got []string
+	for _, u := range relevantFirst(uses, causes) {
+		got = append(got, u.Name)
+	}
+	if want := "ports files CPUs memory"; strings.Join(got, " ") != want {
+		t.Errorf("%v, not %s", got, want)
 	}
 }

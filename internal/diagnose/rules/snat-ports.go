@@ -79,7 +79,7 @@ https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-alloc
 		}
 		holders(p, &f)
 		f.Evidence = append(f.Evidence, ruleNumbers(p, rule)...)
-		f.Fix = slices.Concat(f.Fix, portsFix(p, rule))
+		f.Fix = slices.Concat(f.Fix, portsFix(p, rule, min(len(f.Fix), 1)))
 		p.Report(f)
 	},
 }
@@ -295,7 +295,7 @@ func metric(text string, refs ...model.Ref) diagnose.Evidence {
 
 // portsFix is what helps, with the numbers of this cluster. What the cluster's
 // profile says already is set again first: AKS then writes it to the load balancer.
-func portsFix(p *diagnose.Pass, ref model.Ref) []diagnose.Command {
+func portsFix(p *diagnose.Pass, ref model.Ref, known int) []diagnose.Command {
 	var fix []diagnose.Command
 	c := p.Case.World.Azure.Cluster
 	if _, rule := outboundRuleOf(p, ref); rule != nil && c != nil && c.LBProfile != nil && c.LBProfile.AllocatedPorts > rule.AllocatedPorts && rule.AllocatedPorts > 0 {
@@ -304,9 +304,9 @@ func portsFix(p *diagnose.Pass, ref model.Ref) []diagnose.Command {
 			Line: diagnose.Az("aks update", c.ID, "--name", c.Name, "--load-balancer-outbound-ports", fmt.Sprint(c.LBProfile.AllocatedPorts)), Verify: again(p),
 		})
 	}
-	fix = append(fix, resource.MorePorts(p.Case, ref)...)
-	if len(fix) > 1 {
-		fix[1].Verify = again(p)
+	more := resource.MorePorts(p.Case, ref)
+	if len(more) > 1 {
+		more[1].Verify = again(p)
 	}
-	return fix
+	return append(fix, more[min(known, len(more)):]...) // the first advice is of whoever holds them, who may be named already
 }
