@@ -34,7 +34,8 @@ func series(ctx context.Context, c *model.Case, seen vantage.Result, o Options) 
 	if len(seen.Tries) == 0 {
 		return
 	}
-	c.Noise, c.Beside, c.Readings = seen.Noise, seen.Beside, seen.Readings
+	c.Noise, c.Beside = seen.Noise, seen.Beside
+	c.Readings = append(c.Readings, seen.Readings...)
 	c.Tries = append(firstTries(c, seen.Tries), seen.Tries...)
 	apart(c)
 	typical(c)

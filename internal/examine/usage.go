@@ -37,18 +37,54 @@ type using struct {
 	pods  []*model.Pod
 	stop  context.CancelFunc
 	first chan kube.Use
+	again chan []model.Reading // of memory, during a series
 }
 
 func beginUse(ctx context.Context, o Options, pods []*model.Pod) *using {
-	u := &using{kube: o.Kube, pods: pods, first: make(chan kube.Use, 1)}
+	u := &using{kube: o.Kube, pods: pods, first: make(chan kube.Use, 1), again: make(chan []model.Reading, 1)}
 	ctx, u.stop = context.WithCancel(ctx)
 	if o.Kube == nil || o.SkipProbe || len(pods) == 0 {
 		u.pods = nil
 		u.first <- kube.Use{}
+		u.again <- nil
 		return u
 	}
 	go func() { u.first <- kube.ReadUse(ctx, o.Kube, pods) }()
+	if o.Probe.Series == nil {
+		u.again <- nil
+		return u
+	}
+	go func() {
+		u.again <- memoryReadings(ctx, func() []model.Reading { return kube.ReadMemory(ctx, o.Kube, pods) })
+	}()
 	return u
+}
+
+// memoryEvery is how often the metrics API is asked, which looks every 15 seconds;
+// mostMemory bounds how often in all.
+const (
+	memoryEvery = 10 * time.Second
+	mostMemory  = 360
+)
+
+// memoryReadings reads again and again until ctx ends, and keeps what is new.
+func memoryReadings(ctx context.Context, read func() []model.Reading) []model.Reading {
+	var out []model.Reading
+	tick := time.NewTicker(memoryEvery)
+	defer tick.Stop()
+	for range mostMemory {
+		for _, r := range read() {
+			if !slices.ContainsFunc(out, func(had model.Reading) bool { return had.From == r.From && had.At.Equal(r.At) }) {
+				out = append(out, r)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return out
+		}
+	}
+	return out
 }
 
 // end puts what was read into the case. Where all is well nobody waits for it;
@@ -58,13 +94,16 @@ func (u *using) end(ctx context.Context, c *model.Case, wanted bool) {
 		u.stop()
 	}
 	first := <-u.first
+	second := kube.Use{}
+	if wanted && len(u.pods) > 0 && ctx.Err() == nil {
+		second = kube.ReadUse(ctx, u.kube, u.pods)
+	}
 	u.stop()
+	c.Readings = <-u.again
 	if !wanted || len(u.pods) == 0 || ctx.Err() != nil {
 		first.Gaps = nil // nobody asked
-		keepUse(c, first, kube.Use{})
-		return
 	}
-	keepUse(c, first, kube.ReadUse(ctx, u.kube, u.pods))
+	keepUse(c, first, second)
 }
 
 // strained says that something failed, was slow, or is watched.

@@ -13,6 +13,7 @@ const (
 	LevelSockets    = "sockets"          // TCP sockets of the pod towards To that some process holds
 	LevelHeld       = "held"             // TCP sockets of the pod that some process holds, whatever they lead to
 	LevelFiles      = "files"            // files that process PID of the pod has open
+	LevelWorkingSet = "memory.used"      // bytes that Container of the pod uses, as its limit counts them
 )
 
 // Level is how much of one thing was in use at one moment. Those of a pod are
@@ -22,6 +23,8 @@ type Level struct {
 	To    netip.AddrPort `json:"to,omitzero"`   // of sockets: the far end, as the process sees it
 	PID   int            `json:"pid,omitempty"` // of files
 	Value float64        `json:"value"`
+
+	Container string `json:"container,omitempty"` // of memory.used
 }
 
 // Reading is what one place read of its levels at one moment of a series.

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -23,14 +24,14 @@ func memory(c *model.Case) []Use {
 		}
 		for j := range pod.Containers {
 			if m := &pod.Containers[j]; m.Name == use.Container && m.MemoryLimit > 0 && use.Memory > 0 {
-				out = append(out, memoryOf(use, pod, m))
+				out = append(out, memoryOf(c, use, pod, m))
 			}
 		}
 	}
 	return out
 }
 
-func memoryOf(use *model.Usage, pod *model.Pod, m *model.Container) Use {
+func memoryOf(c *model.Case, use *model.Usage, pod *model.Pod, m *model.Container) Use {
 	u := Use{
 		Kind: Memory, Name: "memory", Of: use.Pod, Toward: use.Container, Unit: "MiB", Used: float64(use.Memory / mi), Limit: float64(m.MemoryLimit / mi), Source: "metrics-api",
 		Remedy: []diagnose.Command{{Text: "Mend the leak, or raise limits.memory of container " + m.Name, Line: diagnose.KubectlFor(pod.Ref(), "describe")}},
@@ -42,8 +43,19 @@ func memoryOf(use *model.Usage, pod *model.Pod, m *model.Container) Use {
 		u.State = Out
 	}
 	u.settle()
+	u.leaks(c)
 	if u.State != Room {
 		u.Says = append(u.Says, memoryRequestOf(use, m))
 	}
 	return u
+}
+
+// leaks tells how a container's memory grew while it was watched.
+func (u *Use) leaks(c *model.Case) {
+	points := read(c, u.Of, func(l *model.Level) bool { return l.Kind == model.LevelWorkingSet && l.Container == u.Toward })
+	for i := range points {
+		points[i].Value = math.Round(points[i].Value / mi)
+	}
+	u.Used = newest(u.Used, points)
+	u.moves(points, nil, containerSpan)
 }

@@ -28,6 +28,8 @@ const (
 	heldSpan   = 8 * time.Second
 	tableSpan  = 30 * time.Second
 	memorySpan = 3 * time.Minute
+
+	containerSpan = 90 * time.Second
 )
 
 // forgets is after how long Linux forgets a TCP connection that is over

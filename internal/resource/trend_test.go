@@ -226,3 +226,31 @@ func TestMachineMoves(t *testing.T) {
 		t.Errorf("memory, longer: %+v", u)
 	}
 }
+
+// TestMemoryMoves: a container whose working set grows reaches its limit; beside it one that does not move.
+func TestMemoryMoves(t *testing.T) {
+	const mib = 1 << 20
+	pod := &model.Pod{Namespace: "x", Name: "a", Containers: []model.Container{{Name: "leaks", MemoryLimit: 400 * mib}, {Name: "rests", MemoryLimit: 400 * mib}}}
+	c := &model.Case{}
+	c.World.Kube.Pods = map[model.Ref]*model.Pod{pod.Ref(): pod}
+	for _, name := range []string{"leaks", "rests"} {
+		c.World.Usage = append(c.World.Usage, model.Usage{Pod: pod.Ref(), Container: name, Memory: 120 * mib})
+	}
+	for i, p := range every(15*time.Second, climb(9, 120, 10)...) {
+		c.Readings = append(c.Readings, model.Reading{At: p.At, From: pod.Ref(), Levels: []model.Level{
+			{Kind: model.LevelWorkingSet, Container: "rests", Value: float64(120+i%2) * mib},
+			{Kind: model.LevelWorkingSet, Container: "leaks", Value: p.Value * mib},
+		}})
+	}
+	for _, u := range Kind(c, Memory) {
+		switch {
+		case u.Toward == "leaks" && (u.Used != 200 || math.Abs(u.Pace-40) > 1 || u.Left != 5*time.Minute || u.State != Near):
+			t.Errorf("%+v", u)
+		case u.Toward == "rests" && (u.Used != 120 || u.Pace != 0 || u.Left != 0 || u.State != Room):
+			t.Errorf("%+v", u)
+		}
+	}
+	if len(Kind(c, Memory)) != 2 {
+		t.Errorf("%+v", Kind(c, Memory))
+	}
+}

@@ -278,26 +278,61 @@ func (s *sample) labels(text string) (rest string, ok bool) {
 	}
 }
 
-// podMetrics reads what the containers of a pod use, from the metrics API.
-func (r *useReader) podMetrics(ctx context.Context, p *model.Pod) {
-	var doc struct {
-		Containers []struct {
-			Name  string
-			Usage map[string]string
-		}
+// podUsage is what the metrics API says of a pod
+// (k8s.io/metrics/pkg/apis/metrics/v1beta1, PodMetrics).
+type podUsage struct {
+	Timestamp  time.Time
+	Containers []struct {
+		Name  string
+		Usage map[string]string
 	}
-	if !r.get(ctx, &doc, "usage of "+string(p.Ref()), p.Ref(), "get pods.metrics.k8s.io in namespace "+p.Namespace, "/apis/metrics.k8s.io/v1beta1/namespaces", p.Namespace, "pods", p.Name) {
+}
+
+// containers reads what the containers of a pod use, from the metrics API.
+func (r *useReader) containers(ctx context.Context, p *model.Pod) (doc podUsage, ok bool) {
+	ok = r.get(ctx, &doc, "usage of "+string(p.Ref()), p.Ref(), "get pods.metrics.k8s.io in namespace "+p.Namespace, "/apis/metrics.k8s.io/v1beta1/namespaces", p.Namespace, "pods", p.Name)
+	doc.Containers = doc.Containers[:min(len(doc.Containers), maxContainers)]
+	return doc, ok
+}
+
+func (r *useReader) podMetrics(ctx context.Context, p *model.Pod) {
+	doc, ok := r.containers(ctx, p)
+	if !ok {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range doc.Containers {
-		if len(doc.Containers) > maxContainers {
-			break
-		}
 		u := r.usage(containerKey{p.Ref(), c.Name})
 		u.CPU, u.Memory = quantity(c.Usage["cpu"]), int64(quantity(c.Usage["memory"]))
 	}
+}
+
+// ReadMemory reads what the containers of pods use now, from the metrics API, which
+// looks every 15 seconds or so; what is refused or absent is left out.
+func ReadMemory(ctx context.Context, cs kubernetes.Interface, pods []*model.Pod) []model.Reading {
+	api, ok := cs.CoreV1().RESTClient().(*rest.RESTClient)
+	if !ok || api == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, usageLimit)
+	defer cancel()
+	var out []model.Reading
+	for _, p := range pods {
+		r := &useReader{api: api}
+		doc, ok := r.containers(ctx, p)
+		if !ok || doc.Timestamp.IsZero() {
+			continue
+		}
+		reading := model.Reading{At: doc.Timestamp.UTC(), From: p.Ref(), Node: p.Node}
+		for _, c := range doc.Containers {
+			if used := quantity(c.Usage["memory"]); used > 0 {
+				reading.Levels = append(reading.Levels, model.Level{Kind: model.LevelWorkingSet, Container: c.Name, Value: used})
+			}
+		}
+		out = append(out, reading)
+	}
+	return out
 }
 
 // maxContainers bounds what one pod may be said to have.

@@ -1,9 +1,15 @@
 package kube
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/podpath/podpath/internal/model"
 )
@@ -99,5 +105,34 @@ container_cpu_usage_seconds_total{container="app",cpu="total",id="/kubepods/pod1
 	}
 	if n := r.out.Nodes["n0"]; len(n.Spent) != 1 || n.Spent["pod/shop/a"] != (model.Spent{Before: 12.5, At: time.UnixMilli(2000).UTC()}) || len(r.by) != 0 {
 		t.Errorf("%+v, %+v", n, r.by)
+	}
+}
+
+// TestReadMemory: what the metrics API says of a pod, at the moment it looked; a pod
+// of which it has nothing, or says no moment, is left out.
+func TestReadMemory(t *testing.T) {
+	answers := map[string]string{
+		"/apis/metrics.k8s.io/v1beta1/namespaces/x/pods/a": `{"timestamp":"2026-01-15T10:00:00Z","containers":[{"name":"app","usage":{"memory":"120Mi"}},{"name":"idle","usage":{"memory":"0"}}]}`,
+		"/apis/metrics.k8s.io/v1beta1/namespaces/x/pods/b": `{"containers":[{"name":"app","usage":{"memory":"120Mi"}}]}`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text, ok := answers[r.URL.Path]; ok {
+			fmt.Fprint(w, text)
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	defer server.Close()
+	cs, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pods []*model.Pod
+	for _, name := range []string{"a", "b", "c"} {
+		pods = append(pods, &model.Pod{Namespace: "x", Name: name, Node: "n1"})
+	}
+	got := ReadMemory(t.Context(), cs, pods)
+	if len(got) != 1 || got[0].From != "pod/x/a" || got[0].Node != "n1" || got[0].At.Hour() != 10 || len(got[0].Levels) != 1 || got[0].Levels[0].Value != 120<<20 || got[0].Levels[0].Container != "app" {
+		t.Errorf("%+v", got)
 	}
 }
