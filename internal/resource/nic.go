@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"slices"
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
@@ -17,17 +16,7 @@ const NIC = "nic"
 // nics is what each node's machine sends in a second. Azure meters what leaves a
 // machine and drops or delays the rest; what it receives has no limit of its own.
 // https://learn.microsoft.com/azure/virtual-network/virtual-machine-network-throughput
-func nics(c *model.Case) []Use {
-	var out []Use
-	for _, node := range slices.Sorted(maps.Keys(c.World.Kube.Nodes)) {
-		if n := c.World.Kube.Nodes[node]; n != nil {
-			if u, ok := nicOf(c, n); ok {
-				out = append(out, u)
-			}
-		}
-	}
-	return out
-}
+func nics(c *model.Case) []Use { return ofNodes(c, nicOf) }
 
 func nicOf(c *model.Case, n *model.Node) (Use, bool) {
 	u := Use{Kind: NIC, Name: "network bandwidth", Of: model.NewRef("node", n.Name), Unit: "Mbit/s", Used: math.NaN()}

@@ -34,11 +34,14 @@ const saturated = 95
 // osDisk is how much of what its operating system's disk may do each node takes:
 // what it asks for beyond that waits, and with it the container runtime, the
 // kubelet and whatever writes its log.
-func osDisk(c *model.Case) []Use {
+func osDisk(c *model.Case) []Use { return ofNodes(c, diskOf) }
+
+// ofNodes is one resource of each node, where it was read.
+func ofNodes(c *model.Case, of func(*model.Case, *model.Node) (Use, bool)) []Use {
 	var out []Use
 	for _, node := range slices.Sorted(maps.Keys(c.World.Kube.Nodes)) {
 		if n := c.World.Kube.Nodes[node]; n != nil {
-			if u, ok := diskOf(c, n); ok {
+			if u, ok := of(c, n); ok {
 				out = append(out, u)
 			}
 		}

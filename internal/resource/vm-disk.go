@@ -41,17 +41,7 @@ var sizeLimits = []sizeLimit{
 
 // machineDisks is how much of what its machine's size allows all its disks each
 // node takes. A larger disk changes nothing about that.
-func machineDisks(c *model.Case) []Use {
-	var out []Use
-	for _, node := range slices.Sorted(maps.Keys(c.World.Kube.Nodes)) {
-		if n := c.World.Kube.Nodes[node]; n != nil {
-			if u, ok := machineDiskOf(c, n); ok {
-				out = append(out, u)
-			}
-		}
-	}
-	return out
-}
+func machineDisks(c *model.Case) []Use { return ofNodes(c, machineDiskOf) }
 
 func machineDiskOf(c *model.Case, n *model.Node) (Use, bool) {
 	m := machineOf(c, n)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
-	"github.com/podpath/podpath/internal/trace"
 	"github.com/podpath/podpath/internal/watch"
 )
 
@@ -34,19 +33,11 @@ https://learn.microsoft.com/azure/load-balancer/concepts#limitations
 	Needs:  []string{"probe", "loadbalancer", "metric"},
 	Sees:   noPort,
 	Run: func(p *diagnose.Pass) {
-		seen, path := p.Seen(), p.Question()
-		if seen == nil || path == nil || !noPort(seen) || seen.Proxy != "" || brokenAnywhere(p) {
-			return
-		}
-		lb := balancerOf(p)
-		if lb == nil {
-			return
-		}
-		rule, _ := trace.Balanced(lb, seen.Address, seen.Failed == "udp")
+		lb, rule, _ := silentBalancer(p)
 		if rule == nil {
 			return
 		}
-		backends := probed(p.Case, lb, rule, seen.Address)
+		backends := probed(p.Case, lb, rule, p.Seen().Address)
 		members := membersOf(lb, rule, backends)
 		if len(members) == 0 {
 			skipGaps(p, "metric")

@@ -34,19 +34,11 @@ Sources: https://learn.microsoft.com/azure/load-balancer/load-balancer-custom-pr
 	Needs:  []string{"probe", "loadbalancer", "metric"},
 	Sees:   noPort,
 	Run: func(p *diagnose.Pass) {
-		seen, path := p.Seen(), p.Question()
-		if seen == nil || path == nil || !noPort(seen) || seen.Proxy != "" || brokenAnywhere(p) {
+		lb, rule, probe := silentBalancer(p)
+		if probe == nil {
 			return
 		}
-		lb := balancerOf(p)
-		if lb == nil {
-			return
-		}
-		rule, probe := trace.Balanced(lb, seen.Address, seen.Failed == "udp")
-		if rule == nil || probe == nil {
-			return
-		}
-		backends := probed(p.Case, lb, rule, seen.Address)
+		backends := probed(p.Case, lb, rule, p.Seen().Address)
 		if len(backends) == 0 {
 			skipGaps(p, "metric")
 			return
@@ -55,6 +47,21 @@ Sources: https://learn.microsoft.com/azure/load-balancer/load-balancer-custom-pr
 			p.Report(f)
 		}
 	},
+}
+
+// silentBalancer is the internal load balancer that was asked and gave no answer,
+// with the rule that serves the question and its probe; nil where it is not that.
+func silentBalancer(p *diagnose.Pass) (*model.LoadBalancer, *model.LBRule, *model.LBProbe) {
+	seen := p.Seen()
+	if seen == nil || p.Question() == nil || !noPort(seen) || seen.Proxy != "" || brokenAnywhere(p) {
+		return nil, nil, nil
+	}
+	lb := balancerOf(p)
+	if lb == nil {
+		return nil, nil, nil
+	}
+	rule, probe := trace.Balanced(lb, seen.Address, seen.Failed == "udp")
+	return lb, rule, probe
 }
 
 // balancerOf is the internal load balancer at which the question's way ends.
