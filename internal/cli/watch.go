@@ -177,10 +177,10 @@ func newWatch(s Streams) *cobra.Command {
 				"all fail alike, it is on this side of them.\n\n" +
 				"Ctrl-C ends it early: what was seen until then is the answer.\n\n" +
 				"Exit code: 0 it works (or has recovered), 1 a cause was found, 2 it fails and no cause could be proven, 3 podpath could not do its work.",
-			Example: "  podpath watch shop/deploy/checkout https://api.example.com --for 5m\n  podpath watch shop/web-0 svc/cart --rate 10 --count 500\n" +
+			Example: "  podpath watch shop/deploy/checkout https://api.example.com --for 5m\n  podpath watch shop/web-0 shop/svc/cart --rate 10 --count 500\n" +
 				"  podpath watch shop/web-0 db.example.com:5432 --idle 30s,4m\n  podpath watch shop/web-0 db.example.com:5432 --idle-search 5m\n" +
-				"  podpath watch shop/web-0 https://api.example.com --beside https://other.example.com --beside svc/cart\n" +
-				"  podpath watch shop/web-0 svc/cart -o jsonl",
+				"  podpath watch shop/web-0 https://api.example.com --beside https://other.example.com --beside shop/svc/cart\n" +
+				"  podpath watch shop/web-0 shop/svc/cart -o jsonl",
 			Args: cobra.MaximumNArgs(4), ValidArgsFunction: cobra.NoFileCompletions,
 		}
 	)

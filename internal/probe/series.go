@@ -70,7 +70,7 @@ func WhileListened(ctx context.Context, in io.Reader) context.Context {
 type Line struct {
 	Try      *model.Try         `json:"try,omitempty"`
 	Sample   *model.Observation `json:"sample,omitempty"` // all that was seen at the first failure of its kind, or the first wait for a lost packet
-	Noise    *model.Noise       `json:"noise,omitempty"`  // at the end
+	Noise    *model.Noise       `json:"noise,omitempty"`  // so far, every NoiseEvery, and at the end
 	Reading  *model.Reading     `json:"reading,omitempty"`
 	Progress string             `json:"progress,omitempty"`
 }
@@ -190,15 +190,33 @@ func (s *series) run(ctx context.Context) error {
 	beating, still := context.WithCancel(context.WithoutCancel(ctx))
 	beat.Go(func() { s.lag.beat(beating) })
 	beat.Go(func() { s.readings(beating) })
+	beat.Go(func() { s.noises(beating) })
 	tries.Go(func() { s.gaps(ctx) })
 	s.rounds(ctx, stop, &tries)
 	tries.Wait()
 	still()
 	beat.Wait()
-	n := s.lag.noise()
-	n.Sent, n.Left = s.sent, s.left
-	s.tell(Line{Noise: &n})
+	s.noise()
 	return s.failed
+}
+
+// NoiseEvery is how often a series tells how late its prober was so far: who ends
+// it early hears nothing of its end.
+const NoiseEvery = 2 * time.Second
+
+func (s *series) noises(ctx context.Context) {
+	for sleep(ctx, NoiseEvery) {
+		s.noise()
+	}
+}
+
+// noise tells how late the prober was until now.
+func (s *series) noise() {
+	n := s.lag.noise()
+	s.mu.Lock()
+	n.Sent, n.Left = s.sent, s.left
+	s.mu.Unlock()
+	s.tell(Line{Noise: &n})
 }
 
 // rounds starts a round of tries at each of the series' moments.

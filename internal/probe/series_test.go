@@ -67,7 +67,7 @@ func TestSeriesKeepsPace(t *testing.T) {
 				noise++
 			}
 		}
-		if samples != 1 || noise != 1 || (*lines)[len(*lines)-1].Noise.Sent != 10 {
+		if samples != 1 || noise != 7 || (*lines)[len(*lines)-1].Noise.Sent != 10 {
 			t.Errorf("%d samples of one kind of failure, %d noise", samples, noise)
 		}
 	})
@@ -86,6 +86,16 @@ func TestSeriesEnds(t *testing.T) {
 		s, lines = fakeSeries(Series{Every: time.Second, For: time.Hour}, ok)
 		if err := s.run(ctx); err != nil || len(tries(*lines)) != 5 {
 			t.Errorf("cut short: %d, %v", len(tries(*lines)), err)
+		}
+		// Whoever ends it hears nothing of its end: how late the prober was is told before.
+		var sent []int
+		for _, l := range *lines {
+			if l.Noise != nil {
+				sent = append(sent, l.Noise.Sent)
+			}
+		}
+		if len(sent) != 3 || sent[0] < 2 || sent[1] <= sent[0] || sent[2] != 5 {
+			t.Errorf("noise is told after %v tries", sent)
 		}
 		// When nobody reads any more.
 		s, _ = fakeSeries(Series{Every: time.Second, For: time.Hour}, ok)

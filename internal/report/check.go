@@ -196,12 +196,7 @@ func (p *printer) details(f *check.Finding) {
 	for _, e := range f.Evidence {
 		p.line(in+p.glyph("• ", "* "), model.Printable(e.Text)+p.paint("dim", " ["+e.Source+"]"))
 	}
-	for i, c := range f.Fix {
-		if i+1 < len(f.Fix) && f.Fix[i+1].Verify == c.Verify {
-			c.Verify = "" // once, under the last of those that it is the proof of
-		}
-		p.command(c)
-	}
+	p.commands(f.Fix)
 	for _, g := range f.Gaps {
 		p.line(in+"? ", "surer with: "+gapText(g))
 	}

@@ -64,6 +64,9 @@ func (p *printer) resource(r *Report, u resource.Use) {
 	if u.State == resource.Room && !p.o.Wide || mended(r, u) {
 		return
 	}
+	if u.State == resource.Room && len(u.Remedy) > 0 {
+		p.line("      ", p.paint("dim", "there is room; what would help if it ran short:"))
+	}
 	for _, c := range u.Remedy {
 		p.command(c)
 	}
@@ -89,13 +92,20 @@ func relevantFirst(uses []resource.Use, causes []diagnose.Finding) []resource.Us
 	return uses
 }
 
-// mended says that a cause about the same thing already says how to mend it, or one
-// about another thing says the same.
+// spokenOf are the rules whose commands mend that a kind of resource ran out. Another
+// cause about the same node or load balancer mends something else.
+var spokenOf = map[string]string{
+	"snat-lb": "snat-ports", "snat-natgw": "natgw-ports", "snat-firewall": "firewall-ports", "idle-timeout": "idle-timeout",
+	resource.Conntrack: "conntrack-full", resource.NodeCPU: "node-cpu",
+}
+
+// mended says that the cause which is that it ran out already says how to mend it, or
+// that any other says the same.
 func mended(r *Report, u resource.Use) bool {
 	return slices.ContainsFunc(r.Causes, func(f diagnose.Finding) bool {
 		told := func(c diagnose.Command) bool {
 			return slices.ContainsFunc(f.Fix, func(o diagnose.Command) bool { return o.Text == c.Text && o.Line == c.Line })
 		}
-		return f.Subject == u.Of && len(f.Fix) > 0 || !slices.ContainsFunc(u.Remedy, func(c diagnose.Command) bool { return !told(c) })
+		return f.Subject == u.Of && len(f.Fix) > 0 && f.Rule == spokenOf[u.Kind] || !slices.ContainsFunc(u.Remedy, func(c diagnose.Command) bool { return !told(c) })
 	})
 }

@@ -443,15 +443,31 @@ func (p *printer) findings(head string, list []diagnose.Finding, full bool) {
 			}
 			p.line("     "+p.glyph("• ", "* "), model.Printable(e.Text)+source)
 		}
-		for i, c := range f.Fix {
-			if i+1 < len(f.Fix) && f.Fix[i+1].Verify == c.Verify {
-				c.Verify = "" // once, under the last of those that it is the proof of
-			}
-			p.command(c)
-		}
+		p.commands(f.Fix)
 		for _, g := range f.Gaps {
 			p.line("     ? ", "surer with: "+gapText(g))
 		}
+	}
+}
+
+// commands are what mends something: what verifies it stands once, under the last of
+// those that it is the proof of, and so after all where it is the only one.
+func (p *printer) commands(fix []diagnose.Command) {
+	proofs := map[string]bool{}
+	only := ""
+	for _, c := range fix {
+		if c.Verify != "" {
+			proofs[c.Verify], only = true, c.Verify
+		}
+	}
+	for i, c := range fix {
+		switch {
+		case len(proofs) == 1 && i+1 < len(fix), i+1 < len(fix) && fix[i+1].Verify == c.Verify:
+			c.Verify = ""
+		case len(proofs) == 1:
+			c.Verify = only
+		}
+		p.command(c)
 	}
 }
 

@@ -198,6 +198,9 @@ func Facts(s *watch.Summary) []string {
 	case s.Rate.Count > 0 && !s.Starved():
 		add("where it lives cannot be told: too few failures, or nothing to compare with")
 	}
+	if places := nameless(s); places != "" {
+		add("%s: the resolver there does not know the name, so that what fails there counts for nothing", places)
+	}
 	for _, c := range s.Changes {
 		line := fmt.Sprintf("at %s UTC the share of failures went from %s to %s", c.At.UTC().Format("15:04:05"), percent(c.Before), percent(c.After))
 		for _, m := range s.Moves {
@@ -212,6 +215,27 @@ func Facts(s *watch.Summary) []string {
 	}
 	out = append(out, limits(s)...)
 	return append(out, senders(s)...)
+}
+
+// nameless are the places that never find a name which the question's own place does
+// find, as package watch leaves them out: a node's resolver, and this machine's, need
+// not know the cluster's names.
+func nameless(s *watch.Summary) string {
+	var places []string
+	for i := range s.Slices {
+		l := &s.Slices[i]
+		never := l.Rate.Count > 0 && l.Rate.Count == l.Rate.Of && !slices.ContainsFunc(l.Reasons, func(r watch.Reason) bool {
+			return r.Phase != "dns" || r.Result != model.NXDomain && r.Result != model.NoData
+		})
+		switch {
+		case l.Kind != "from" || !never:
+		case l.Own:
+			return ""
+		default:
+			places = append(places, l.Name)
+		}
+	}
+	return strings.Join(places, ", ")
 }
 
 // limits are what so many tries cannot tell.

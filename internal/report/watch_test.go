@@ -43,8 +43,14 @@ func TestWatchedText(t *testing.T) {
 	}{
 		"none":         {series(ok+ok, same), []string{"no failure seen: 0 of 40 (0 %, 0–8.8 %) failed", "40 tries are too few to tell rates under 11 %"}, []string{"where it lives"}},
 		"one endpoint": {slices.Concat(series("..F..F..F..F..F..F..", same), series(ok, endpoint("10.1.0.1:80")), series(bad, endpoint("10.1.0.2:80"))), []string{"intermittent: 6 of 20", "it lives at endpoint 10.1.0.2:80 alone: 20 of 20 failed there, none of 20 elsewhere"}, nil},
-		"since":        {series(ok+bad, same), []string{"persistent", "from 0 % to 100 %; 2.0 s after Killing:", "(pod/a/b)", "20 failures in a row do not exclude that up to 21 % get through"}, []string{"\x1b[31m"}},
-		"over":         {series(bad+ok, same), []string{"recovered", "20 tries worked since; a rate under 21 % would not have shown"}, nil},
+		"nameless": {slices.Concat(series(ok, same), series(bad, func(t *model.Try) {
+			t.Vantage, t.Failed, t.Result = model.VantageNode, "dns", model.NXDomain
+		})), []string{"no failure seen", "node: the resolver there does not know the name, so that what fails there counts for nothing"}, nil},
+		"no name at all": {slices.Concat(series(bad, func(t *model.Try) { t.Failed, t.Result = "dns", model.NXDomain }), series(bad, func(t *model.Try) {
+			t.Vantage, t.Failed, t.Result = model.VantageNode, "dns", model.NXDomain
+		})), []string{"persistent"}, []string{"the resolver there does not know"}},
+		"since": {series(ok+bad, same), []string{"persistent", "from 0 % to 100 %; 2.0 s after Killing:", "(pod/a/b)", "20 failures in a row do not exclude that up to 21 % get through"}, []string{"\x1b[31m"}},
+		"over":  {series(bad+ok, same), []string{"recovered", "20 tries worked since; a rate under 21 % would not have shown"}, nil},
 		"statuses": {slices.Concat(series("F.FF", func(t *model.Try) {
 			if t.Result != model.OK {
 				t.Result, t.Failed, t.Status = model.HTTPStatus, "http", 503

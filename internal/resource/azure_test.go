@@ -319,3 +319,15 @@ func TestOldPointsSayNothing(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A pool beside another is put where that one is, and may take its place.
+func TestPoolAlike(t *testing.T) {
+	for want, p := range map[string]model.AgentPool{
+		"": {Name: "apps", Mode: "User"},
+		"--vnet-subnet-id /subnets/nodes --pod-subnet-id /subnets/pods --mode System --max-pods 110": {Name: "np1", Mode: "System", SubnetID: "/subnets/nodes", PodSubnetID: "/subnets/pods", MaxPods: 110},
+	} {
+		if got := strings.Join(alike(p), " "); got != want {
+			t.Errorf("%s: %q, not %q", p.Name, got, want)
+		}
+	}
+}

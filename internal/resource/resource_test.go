@@ -89,14 +89,14 @@ func TestConntrack(t *testing.T) {
 
 func TestText(t *testing.T) {
 	for want, u := range map[string]Use{
-		"connection table of node/a: 12 of 65,536 entries (0 %)":                        {Name: "connection table", Of: "node/a", Unit: "entries", Used: 12, Limit: 65536},
-		"source ports of natgateway/g towards 192.0.2.1:443/tcp: 1.5 of 3 ports (50 %)": {Name: "source ports", Of: "natgateway/g", Toward: "192.0.2.1:443/tcp", Unit: "ports", Used: 1.5, Limit: 3},
-		"memory of container app of pod/x/a: 1 of 256 MiB (0 %)":                        {Kind: Memory, Name: "memory", Of: "pod/x/a", Toward: "app", Unit: "MiB", Used: 1, Limit: 256},
-		"CPU periods stopped of container app of pod/x/a: 30 % of its periods":          {Kind: CPU, Name: "CPU periods stopped", Of: "pod/x/a", Toward: "app", Unit: "% of its periods", Used: 30},
-		"accept queue of pod/x/a at 10.1.0.2:80/tcp: 3 of 129 connections (2 %)":        {Kind: Backlog, Name: "accept queue", Of: "pod/x/a", Toward: "10.1.0.2:80/tcp", Unit: "connections", Used: 3, Limit: 129},
-		"CPUs of node/a: 98 % of their time":                                            {Kind: NodeCPU, Name: "CPUs", Of: "node/a", Unit: "% of their time", Used: 98, Limit: 100},
-		"OS disk of node/a: 40 %":                                                       {Name: "OS disk", Of: "node/a", Unit: "%", Used: 40, Limit: 100},
-		"idle time-out of natgateway/g: 4 min":                                          {Name: "idle time-out", Of: "natgateway/g", Unit: "min", Used: 4},
+		"connection table of node/a: 12 of 65,536 entries (0 %)":                            {Name: "connection table", Of: "node/a", Unit: "entries", Used: 12, Limit: 65536},
+		"source ports of natgateway/g towards 192.0.2.1:443/tcp: 131 of 1,024 ports (13 %)": {Name: "source ports", Of: "natgateway/g", Toward: "192.0.2.1:443/tcp", Unit: "ports", Used: 130.5, Limit: 1024},
+		"memory of container app of pod/x/a: 1 of 256 MiB (0 %)":                            {Kind: Memory, Name: "memory", Of: "pod/x/a", Toward: "app", Unit: "MiB", Used: 1, Limit: 256},
+		"CPU periods stopped of container app of pod/x/a: 30 % of its periods":              {Kind: CPU, Name: "CPU periods stopped", Of: "pod/x/a", Toward: "app", Unit: "% of its periods", Used: 30},
+		"accept queue of pod/x/a at 10.1.0.2:80/tcp: 3 of 129 connections (2 %)":            {Kind: Backlog, Name: "accept queue", Of: "pod/x/a", Toward: "10.1.0.2:80/tcp", Unit: "connections", Used: 3, Limit: 129},
+		"CPUs of node/a: 98 % of their time":                                                {Kind: NodeCPU, Name: "CPUs", Of: "node/a", Unit: "% of their time", Used: 98, Limit: 100},
+		"OS disk of node/a: 40 %":                                                           {Name: "OS disk", Of: "node/a", Unit: "%", Used: 40, Limit: 100},
+		"idle time-out of natgateway/g: 4 min":                                              {Name: "idle time-out", Of: "natgateway/g", Unit: "min", Used: 4},
 	} {
 		if got := u.Text(); got != want {
 			t.Errorf("%q, not %q", got, want)

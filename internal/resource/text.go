@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -22,7 +23,7 @@ func (u *Use) Text() string {
 	case strings.HasPrefix(u.Unit, "%"):
 		return text + ": " + number(u.Used) + " " + u.Unit
 	case u.Limit > 0:
-		return text + fmt.Sprintf(": %s of %s %s (%.0f %%)", number(u.Used), number(u.Limit), u.Unit, 100*u.Used/u.Limit)
+		return text + fmt.Sprintf(": %s of %s %s (%.0f %%)", number(whole(u.Used, u.Unit)), number(u.Limit), u.Unit, 100*u.Used/u.Limit)
 	}
 	return text + ": " + strings.TrimSpace(number(u.Used)+" "+u.Unit)
 }
@@ -40,6 +41,14 @@ func (u *Use) Sharing(w Share) string {
 		text += " towards " + w.Toward
 	}
 	return text
+}
+
+// whole takes the fraction from an average of things that come whole, such as ports.
+func whole(v float64, unit string) float64 {
+	if unit == "ports" || unit == "connections" || unit == "entries" || unit == "files" || unit == "flows" {
+		return math.Round(v)
+	}
+	return v
 }
 
 // number writes a count with commas, a fraction with one digit.

@@ -197,11 +197,32 @@ func poolOf(c *model.Case, set string) (p model.AgentPool, args []string, ok boo
 		return p, nil, false
 	}
 	p = cluster.AgentPools[i]
-	return p, []string{"--cluster-name", cluster.Name, "--name", other(p.Name), "--node-count", fmt.Sprint(p.Count)}, true
+	return p, append([]string{"--cluster-name", cluster.Name, "--name", other(p.Name), "--node-count", fmt.Sprint(p.Count)}, alike(p)...), true
+}
+
+// alike are the arguments that make a pool beside another one like it: without its
+// subnet the API refuses a pool of a cluster in a VNet of one's own, and without a
+// pool of mode System left it refuses to delete the old one.
+// https://learn.microsoft.com/cli/azure/aks/nodepool#az-aks-nodepool-add
+func alike(p model.AgentPool) []string {
+	var args []string
+	if p.SubnetID != "" {
+		args = append(args, "--vnet-subnet-id", p.SubnetID)
+	}
+	if p.PodSubnetID != "" {
+		args = append(args, "--pod-subnet-id", p.PodSubnetID)
+	}
+	if strings.EqualFold(p.Mode, "System") {
+		args = append(args, "--mode", "System")
+	}
+	if p.MaxPods > 0 {
+		args = append(args, "--max-pods", fmt.Sprint(p.MaxPods))
+	}
+	return args
 }
 
 // leave takes the old pool away.
 func leave(c *model.Case, p model.AgentPool) diagnose.Command {
 	cluster := c.World.Azure.Cluster
-	return diagnose.Command{Text: "Then move the pods there, and delete the old pool", Line: diagnose.Az("aks nodepool delete", cluster.ID, "--cluster-name", cluster.Name, "--name", p.Name)}
+	return diagnose.Command{Text: "Then move the pods there (its labels, taints and zones are not in that command: give the new one the same), and delete the old pool", Line: diagnose.Az("aks nodepool delete", cluster.ID, "--cluster-name", cluster.Name, "--name", p.Name)}
 }

@@ -112,7 +112,7 @@ func (s *session) line(pl place, l probe.Line) {
 	}
 	if n := l.Noise; n != nil {
 		n.Vantage, n.From, n.Node = pl.vantage, pl.from, pl.node
-		s.result.Noise = append(s.result.Noise, *n)
+		s.noise(n)
 	}
 	if r := l.Reading; r != nil {
 		s.reading(pl, r)
@@ -124,6 +124,17 @@ func (s *session) line(pl place, l probe.Line) {
 	if s.req.OnLine != nil {
 		s.req.OnLine(pl.vantage, l)
 	}
+}
+
+// noise keeps what a place told last of its prober, which is of all its series.
+func (s *session) noise(n *model.Noise) {
+	for i := range s.result.Noise {
+		if k := &s.result.Noise[i]; k.Vantage == n.Vantage && k.From == n.From && k.Node == n.Node {
+			*k = *n
+			return
+		}
+	}
+	s.result.Noise = append(s.result.Noise, *n)
 }
 
 func (s *session) triesFrom(pl place) int {

@@ -38,6 +38,7 @@ func (c *cluster) series(call execCall) error {
 		_ = out.Encode(probe.Line{Try: &model.Try{Target: t.Label, Purpose: probe.PurposeBeside, Result: model.OK}})
 	}
 	b.WriteString("no line\n")
+	_ = out.Encode(probe.Line{Noise: &model.Noise{Sent: 1}})
 	_ = out.Encode(probe.Line{Noise: &model.Noise{Sent: plan.Series.Count}})
 	for text := b.String(); text != ""; {
 		n := min(len(text), 37)
@@ -79,9 +80,9 @@ func TestSeriesFromEveryPlace(t *testing.T) {
 		}
 	}
 	for _, v := range req.Vantages {
-		lines := 5
+		lines := 6
 		if v == model.VantagePod { // only the question's own place tries what stands beside it
-			lines = 6
+			lines = 7
 		}
 		if tries[v] != 3 || told[v] != lines {
 			t.Errorf("%s: %d tries, told %d times", v, tries[v], told[v])
@@ -89,6 +90,11 @@ func TestSeriesFromEveryPlace(t *testing.T) {
 	}
 	if len(r.Noise) != 4 || samples != 4 || len(tries) != 4 {
 		t.Errorf("%d noise, %d samples, places %v", len(r.Noise), samples, tries)
+	}
+	for _, n := range r.Noise {
+		if n.Sent != 3 {
+			t.Errorf("what %s told last of its prober is not what is kept: %+v", n.Vantage, n)
+		}
 	}
 	if len(r.Beside) != 1 || r.Beside[0].Vantage != model.VantagePod {
 		t.Errorf("beside the question: %+v", r.Beside)

@@ -116,7 +116,7 @@ func nodeApart(p *diagnose.Pass, f *diagnose.Finding) bool {
 	if own.Of == 0 || far.Of == 0 || own.Low <= far.High {
 		return false
 	}
-	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%d of %d tries failed from this node, %d of %d from another one, which goes out by the same load balancer", own.Count, own.Of, far.Count, far.Of)))
+	f.Evidence = append(f.Evidence, probe(fmt.Sprintf("%d of %d tries failed from this node and its pods, %d of %d from another one, which goes out by the same load balancer", own.Count, own.Of, far.Count, far.Of)))
 	return true
 }
 
