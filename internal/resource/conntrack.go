@@ -64,14 +64,32 @@ func (u *Use) grows(c *model.Case) {
 	if len(points) == 0 {
 		return
 	}
+	counted := u.Used
 	u.Used = newest(u.Used, points)
+	if len(u.Who) > 0 && u.Used > 1.5*counted {
+		u.Says = append(u.Says, fmt.Sprintf("who holds how many was counted earlier, when it had %s entries", number(counted)))
+	}
 	names, own := namesAsked(c), make([]float64, len(points))
 	for i := range points {
 		own[i] = added(c, u.Of.Name(), names, points[i].At)
 	}
 	u.moves(points, own, tableSpan)
-	if u.Pace > 0 && spanOf(points) <= forgets {
-		u.Says = append(u.Says, "connections that are over leave the table after two minutes (nf_conntrack_tcp_timeout_time_wait): watch longer than that (--for 5m) to see whether it goes on")
+	if u.Pace > 0 && spanOf(points) < sureOf {
+		u.doubt()
+	}
+}
+
+// sureOf is how long a table has to be watched until its end can be told: for what it
+// remembers, and so much longer that its newest readings show whether it still grows.
+const sureOf = forgets + forgets/4
+
+// doubt takes back when a table will be full that was watched for less long than it
+// remembers: whatever began a moment ago fills it steadily until the first of it is
+// forgotten (of UDP without an answer after 30 s), and then no more.
+func (u *Use) doubt() {
+	u.Says = append(u.Says, "when it is full cannot be told yet: connections that are over leave the table after up to two minutes (nf_conntrack_tcp_timeout_time_wait; UDP without an answer after 30 s), and it may stay as it is then. Watch longer than that (--for 5m)")
+	if u.Left = 0; u.State == Near && u.Used < near*u.Limit {
+		u.State = Unknown
 	}
 }
 

@@ -134,12 +134,13 @@ func (u *Use) settle() {
 }
 
 // Pace is the slope of points over time in units a minute, by least squares; ok:
-// there are at least four, over three minutes, and the line explains most of what
-// moves. A level that only jitters has no pace.
+// there are at least four, over three minutes, the line explains most of what
+// moves, and the newest go on with it. A level that only jitters has no pace, nor
+// has one that rose and stayed.
 func Pace(points []model.Point) (perMinute float64, ok bool) {
 	if len(points) < 4 || points[len(points)-1].At.Sub(points[0].At) < 3*time.Minute {
 		return 0, false
 	}
 	slope, explained := line(points)
-	return slope, explained >= 0.5 // NaN, where nothing moves, is not
+	return slope, explained >= 0.5 && goesOn(points, slope) // NaN, where nothing moves, is not
 }

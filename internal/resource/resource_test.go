@@ -26,6 +26,7 @@ func TestPace(t *testing.T) {
 		{"a straight climb", minutes(10, 20, 30, 40), 10, true},
 		{"too few points", minutes(10, 20, 30), 0, false},
 		{"a level that does not move", minutes(7, 7, 7, 7, 7), 0, false},
+		{"one that rose and stayed", minutes(30, 30, 30, 30, 85, 85, 85, 85), 0, false},
 		{"one that only jitters", minutes(10, 90, 12, 88, 9, 91), 0, false},
 	} {
 		got, ok := Pace(tc.points)

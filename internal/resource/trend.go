@@ -65,7 +65,7 @@ func rise(points []model.Point, limit float64, span time.Duration) (perMinute fl
 	}
 	slope, explained := line(points)
 	grown := slope * spanOf(points).Minutes()
-	if math.IsNaN(grown) || explained < straight || grown < worthTelling*limit {
+	if math.IsNaN(grown) || explained < straight || grown < worthTelling*limit || !goesOn(points, slope) {
 		return 0, false
 	}
 	high := points[0].Value
@@ -75,6 +75,17 @@ func rise(points []model.Point, limit float64, span time.Duration) (perMinute fl
 		}
 	}
 	return slope, true
+}
+
+// lastPart is the share of the readings, at least four, that must themselves rise
+// at half the pace of all of them: a line that explains nearly all of what moves
+// may still have ended, as that of a pool of connections that has its size.
+const lastPart, fewestLast = 4, 4
+
+// goesOn says that a level that rose at this pace had not stopped when it was last read.
+func goesOn(points []model.Point, slope float64) bool {
+	newest, _ := line(points[len(points)-min(len(points), max(len(points)/lastPart, fewestLast)):])
+	return newest >= slope/2
 }
 
 func spanOf(points []model.Point) time.Duration {
