@@ -6,6 +6,7 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
 	"github.com/podpath/podpath/internal/watch"
 )
 
@@ -110,6 +111,9 @@ func whichHost(p *diagnose.Pass, seen *model.Observation) string {
 			well++
 		}
 		all[a] = true
+	}
+	if u := resource.Changing(p.Case, seen.Address.Addr()); u != nil {
+		return fmt.Sprintf("%s, one of the %.0f addresses that %s had by turns,", seen.Address.Addr(), u.Used, p.Host())
 	}
 	if well == 0 || len(all) < 2 || p.Host() == seen.Address.Addr().String() {
 		return p.Host()

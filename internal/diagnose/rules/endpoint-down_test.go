@@ -2,11 +2,33 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/podpath/podpath/internal/diagnose"
+	"github.com/podpath/podpath/internal/diagnose/rules/ruletest"
 	"github.com/podpath/podpath/internal/model"
 )
+
+// TestWhichAddressByTurns: where a name is answered with one address after another
+// and one of them is dead, it is the one that is named.
+func TestWhichAddressByTurns(t *testing.T) {
+	for says, tries := range map[string][]ruletest.Tries{
+		"198.51.100.10, one of the 2 addresses that api.partner.test had by turns,": {{Of: "FFFFFF......"}, {Of: "......", Address: "198.51.100.11:443"}},
+		"api.partner.test does not answer":                                          {{Of: "FFFFFF......"}},
+	} {
+		if of := "FFFFFFFFFFFF"; len(tries) == 2 {
+			tries[0].Of = of
+		}
+		c := build(t, &ruletest.Spec{Observe: []map[string]any{{"vantage": "pod", "failed": "tcp", "result": "timeout"}, {"vantage": "here", "failed": "tcp", "result": "timeout"}}, Tries: tries})
+		res := run(c)
+		f := findings(&res)
+		if i := slices.IndexFunc(f, func(f diagnose.Finding) bool { return f.Rule == "endpoint-down" }); i < 0 || !strings.Contains(f[i].Title, says) {
+			t.Errorf("not %q: %+v", says, f)
+		}
+	}
+}
 
 // TestWhichHost: where one address of several is dead, it is the one that is named.
 func TestWhichHost(t *testing.T) {

@@ -30,7 +30,9 @@ Mend it by adding the name to an application rule; for names that AKS itself nee
 			if _, required := requiredName(p, step.In.Host); required || !byName(step) {
 				return
 			}
-			p.ReportAt(w, step, nameFinding(p, step))
+			f := nameFinding(p, step)
+			changing(p, step, &f)
+			p.ReportAt(w, step, f)
 		})
 	},
 }

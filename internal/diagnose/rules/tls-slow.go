@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/podpath/podpath/internal/diagnose"
@@ -19,7 +20,8 @@ timeout"). No packet is lost: the connection itself would have taken whole secon
 handshake, which it tells. The far side has too little CPU for its handshakes, waits for a key store or a revocation list, or is flooded with them.
 
 Look-alikes: where packets of the handshake are sent again, the path loses them. A container that is stopped by its CPU limit is named where the far side is a pod whose kubelet tells. A path that loses large
-packets stalls at the certificate every time. A firewall that terminates TLS is slow towards every name. A slow answer comes after the handshake.
+packets stalls at the certificate every time. A firewall that terminates TLS is slow towards every name. One that decides by name takes the connection itself and opens its own when it has read the name: what the far side
+loses of new connections shows as whole seconds of the handshake behind it, and as lost SYNs from this machine. A slow answer comes after the handshake.
 
 Mend it at the far side: more CPU or replicas, sessions that are resumed, connections that are kept.
 `,
@@ -42,6 +44,10 @@ Mend it at the far side: more CPU or replicas, sessions that are resumed, connec
 }
 
 func reportSlowShakes(p *diagnose.Pass, s *watch.Slowness, shakes *shaken) {
+	if direct := lostDirectly(p); direct != nil {
+		reportHiddenLoss(p, s, direct)
+		return
+	}
 	f := diagnose.Finding{
 		Subject:    farSide(p),
 		Confidence: diagnose.Likely,
@@ -53,10 +59,56 @@ func reportSlowShakes(p *diagnose.Pass, s *watch.Slowness, shakes *shaken) {
 	if s.Class == watch.Intermittent {
 		f.Title, f.Sometimes = fmt.Sprintf("%s takes %s for some of its TLS handshakes", p.Host(), s.Took.Round(100*time.Millisecond)), true
 	}
-	if slowElsewhere(p, "tls") {
+	if endsHere := decidesByName(p); slowElsewhere(p, "tls") && (endsHere == nil || slowFrom(p, model.VantageHere, "tls")) {
 		f.Evidence = append(f.Evidence, probe("other places, too, wait for it"))
+	} else if endsHere != nil {
+		f.Confidence = diagnose.Possible
+		f.Summary = "Connections stand at once because the firewall takes them itself; it opens its own when it has read the name. The time passes there: the far side computes, or new connections to it lose packets, or the firewall is short of something."
+		f.Evidence = append(f.Evidence, diagnose.Evidence{Text: endsHere.Reason, Source: "trace"})
 	} else if p.External() {
 		f.Confidence = diagnose.Possible
+	}
+	p.Report(f)
+}
+
+// decidesByName is the step of the way out at which an application rule of a firewall
+// lets the question pass: the firewall ends the connection itself there
+// (https://learn.microsoft.com/azure/firewall/rule-processing); nil: there is none.
+func decidesByName(p *diagnose.Pass) *model.Step {
+	path := p.Question()
+	for i := 0; path != nil && i < len(path.Steps); i++ {
+		if s := &path.Steps[i]; s.Hop == model.HopAppliance && strings.Contains(s.Reason, "application rule") {
+			return s
+		}
+	}
+	return nil
+}
+
+// lostDirectly is what this machine, which asks the far side itself, loses of new
+// connections where a firewall on the question's way opens the far side's connection
+// in its stead, and this machine's handshakes are quick; nil: that is not so.
+func lostDirectly(p *diagnose.Pass) *newLoss {
+	here := newLosses(p)[model.VantageHere]
+	if !p.External() || p.Origin() == model.VantageHere || decidesByName(p) == nil || here.of < fewestTries || here.hit() < 3 || slowFrom(p, model.VantageHere, "tls") {
+		return nil
+	}
+	return &here
+}
+
+// reportHiddenLoss is a far side that loses new connections, behind a firewall that
+// opens them.
+func reportHiddenLoss(p *diagnose.Pass, s *watch.Slowness, here *newLoss) {
+	step := decidesByName(p)
+	f := diagnose.Finding{
+		Subject: farSide(p), Hop: model.HopEndpoint, Confidence: diagnose.Likely, Sometimes: s.Class == watch.Intermittent,
+		Title:   fmt.Sprintf("New connections to %s lose packets, behind a firewall that opens them", p.Host()),
+		Summary: "The firewall takes the pod's connection itself, and opens its own when it has read the name. What that loses passes as whole seconds of the pod's TLS handshake. This machine's connections, which do not go through it, lose packets as well, so that it is at the far side, or close to it.",
+		Evidence: []diagnose.Evidence{
+			slowEvidence(s),
+			probe(fmt.Sprintf("from this machine %d of %d new connections got no answer, and %d stood only after a SYN was sent again; its handshakes are quick", here.lost, here.of, here.late)),
+			{Text: step.Reason, Source: "trace", Refs: []model.Ref{step.Decided}},
+		},
+		Fix: []diagnose.Command{{Text: fmt.Sprintf("Ask the owner of %s what drops new connections there: its own firewall, its queue of connections, its line", p.Host()), Verify: watchAgain(p)}},
 	}
 	p.Report(f)
 }
@@ -152,17 +204,17 @@ func (s *shaken) evidence(seen *model.Observation) []diagnose.Evidence {
 
 // slowElsewhere says that another place met the same slow phase in its tries or its own probe.
 func slowElsewhere(p *diagnose.Pass, phase string) bool {
-	for _, v := range []model.Vantage{model.VantageHere, model.VantagePeer, model.VantageNode, model.VantageOtherNode} {
-		if o := p.At(v); v != p.Origin() && o != nil && o.PhaseOf(phase) != nil && o.PhaseOf(phase).Duration >= time.Second {
-			return true
-		}
+	return slices.ContainsFunc([]model.Vantage{model.VantageHere, model.VantagePeer, model.VantageNode, model.VantageOtherNode}, func(v model.Vantage) bool {
+		return v != p.Origin() && slowFrom(p, v, phase)
+	})
+}
+
+// slowFrom says that a place met a slow phase in its tries or its own probe.
+func slowFrom(p *diagnose.Pass, v model.Vantage, phase string) bool {
+	if o := p.At(v); o != nil && o.PhaseOf(phase) != nil && o.PhaseOf(phase).Duration >= time.Second {
+		return true
 	}
-	for _, t := range p.Case.Tries {
-		for _, ph := range t.Phases {
-			if t.Vantage != p.Origin() && ph.Name == phase && ph.Duration >= time.Second {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Case.Tries, func(t model.Try) bool {
+		return t.Vantage == v && slices.ContainsFunc(t.Phases, func(ph model.Phase) bool { return ph.Name == phase && ph.Duration >= time.Second })
+	})
 }
