@@ -331,3 +331,19 @@ func TestPoolAlike(t *testing.T) {
 		}
 	}
 }
+
+// A gateway that AKS made is given addresses by AKS; one's own by itself.
+func TestManagedGateway(t *testing.T) {
+	c := &model.Case{}
+	c.World.Azure.Cluster = &model.ManagedCluster{ID: "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/a", Name: "a", OutboundType: "managedNATGateway", NodeResourceGroup: "MC_rg_a_we"}
+	for want, g := range map[string]*model.NATGateway{
+		"az aks update --name a --nat-gateway-managed-outbound-ip-count 3 --resource-group rg --subscription s": {ID: "/subscriptions/s/resourceGroups/mc_rg_a_we/providers/Microsoft.Network/natGateways/g", Name: "g", PublicIPs: []string{"x", "y"}},
+		"az network public-ip create --name g-ip-2 --sku Standard --allocation-method Static --resource-group own --subscription s": {
+			ID: "/subscriptions/s/resourceGroups/own/providers/Microsoft.Network/natGateways/g", Name: "g", PublicIPs: []string{"x"},
+		},
+	} {
+		if got := natRemedy(c, g)[1].Line; got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
+}

@@ -50,11 +50,28 @@ func conntrackOf(w *model.World, facts *model.NodeFacts, used, limit float64) Us
 			break
 		}
 	}
+	u.Says = append(u.Says, refused(facts)...)
 	if used >= 0.98*limit { // entries come and go while it is counted
 		u.State = Out
 	}
 	u.settle()
 	return u
+}
+
+// refused are the counters of entries that could not be made, where they grew while
+// the probes ran (nf_conntrack_core.c).
+func refused(facts *model.NodeFacts) []string {
+	var out []string
+	for _, of := range []struct{ counter, text string }{
+		{"ConntrackInsertFailed", "%d entries lost the race with another of the same connection, and their packets were dropped (insert_failed)"},
+		{"ConntrackDrop", "%d packets were dropped since no entry could be made for them (drop)"},
+		{"ConntrackEarlyDrop", "%d unanswered entries gave way to new ones, since the table was full (early_drop)"},
+	} {
+		if n := facts.After[of.counter] - facts.Counters[of.counter]; n > 0 {
+			out = append(out, fmt.Sprintf(of.text, n)+" while the probes ran")
+		}
+	}
+	return out
 }
 
 // grows tells how the table filled while it was watched, without what podpath's own

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,5 +103,13 @@ func TestText(t *testing.T) {
 		if got := u.Text(); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}
+	}
+}
+
+// Counters that grew are told; those that stand still, or were read once, are not.
+func TestRefusedEntries(t *testing.T) {
+	facts := &model.NodeFacts{Counters: map[string]int64{"ConntrackInsertFailed": 3, "ConntrackDrop": 5, "ConntrackEarlyDrop": 9}, After: map[string]int64{"ConntrackInsertFailed": 7, "ConntrackDrop": 5}}
+	if got := refused(facts); len(got) != 1 || !strings.HasPrefix(got[0], "4 entries lost the race") {
+		t.Errorf("%q", got)
 	}
 }

@@ -39,7 +39,7 @@ func snatNATGateway(c *model.Case) []Use {
 			if !h.read || h.count == 0 {
 				continue
 			}
-			u := Use{Kind: "snat-natgw", Name: "source ports", Of: ref, Toward: f.String(), Unit: "ports", Used: float64(h.count - h.asking), Limit: natLimit(c, g), Who: h.who, Source: "node", Remedy: natRemedy(g)}
+			u := Use{Kind: "snat-natgw", Name: "source ports", Of: ref, Toward: f.String(), Unit: "ports", Used: float64(h.count - h.asking), Limit: natLimit(c, g), Who: h.who, Source: "node", Remedy: natRemedy(c, g)}
 			u.Says = append(u.Says, overAndAsking(h)...)
 			u.Says = append(u.Says, "of the nodes that were read; others share these ports")
 			u.settle()
@@ -56,7 +56,7 @@ func natWhole(c *model.Case, id string, g *model.NATGateway) (Use, bool) {
 	failed, words, now := failures(c, "SNATConnectionCount", "", find(c, want{id, "SNATConnectionCount", "Total", map[string]string{"ConnectionState": "Failed"}}))
 	dropped := sum(find(c, want{id, "PacketDropCount", "Total", nil}))
 	available := last(find(c, want{id, "DatapathAvailability", "Average", nil}))
-	u := Use{Kind: "snat-natgw", Name: "connections", Of: model.NewRef("natgateway", g.Name), Unit: "connections", Used: last(total), Pace: pace(total), Source: "metric", Remedy: natRemedy(g)}
+	u := Use{Kind: "snat-natgw", Name: "connections", Of: model.NewRef("natgateway", g.Name), Unit: "connections", Used: last(total), Pace: pace(total), Source: "metric", Remedy: natRemedy(c, g)}
 	if math.IsNaN(u.Used) && failed == 0 && math.IsNaN(available) {
 		return u, false
 	}
@@ -114,8 +114,27 @@ func natAddresses(c *model.Case, g *model.NATGateway) int {
 	return min(max(n, 1), mostNATAddresses)
 }
 
+// ManagedBy is the cluster that a NAT gateway is a part of, which then is changed by
+// AKS alone: what is set on the gateway itself, in the nodes' resource group, AKS sets
+// back. nil: it is somebody's own.
+// https://learn.microsoft.com/azure/aks/nat-gateway
+func ManagedBy(c *model.Case, g *model.NATGateway) *model.ManagedCluster {
+	cluster := c.World.Azure.Cluster
+	if cluster == nil || !strings.EqualFold(cluster.OutboundType, "managedNATGateway") || !strings.EqualFold(diagnose.ParseArmID(g.ID).Group, cluster.NodeResourceGroup) {
+		return nil
+	}
+	return cluster
+}
+
 // natRemedy is what helps: fewer connections, or another public address.
-func natRemedy(g *model.NATGateway) []diagnose.Command {
+func natRemedy(c *model.Case, g *model.NATGateway) []diagnose.Command {
+	if cluster, n := ManagedBy(c, g), natAddresses(c, g)+1; cluster != nil {
+		return []diagnose.Command{
+			{Text: "At once: let the application keep its connections and use them again (a pool, keep-alive); restart the pods that leak them"},
+			{Text: fmt.Sprintf("Another public address, by AKS, whose gateway it is: each adds %s ports towards each destination, up to %d addresses", number(natPorts), mostNATAddresses), Line: diagnose.Az("aks update", cluster.ID, "--name", cluster.Name, "--nat-gateway-managed-outbound-ip-count", fmt.Sprint(min(n, mostNATAddresses)))},
+			{Text: "Or reach Azure's own services by a private endpoint, which takes no source port"},
+		}
+	}
 	name := g.Name + "-ip-" + fmt.Sprint(len(g.PublicIPs)+1)
 	return []diagnose.Command{
 		{Text: "At once: let the application keep its connections and use them again (a pool, keep-alive); restart the pods that leak them"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/podpath/podpath/internal/diagnose"
 	"github.com/podpath/podpath/internal/model"
+	"github.com/podpath/podpath/internal/resource"
 	"github.com/podpath/podpath/internal/watch"
 )
 
@@ -134,6 +135,9 @@ func gatewayKeeper(p *diagnose.Pass, ref model.Ref) keeper {
 			Text: "Or let the NAT gateway wait longer (up to 120 minutes); a port that is kept is one that nobody else has",
 			Line: diagnose.Az("network nat gateway update", g.ID, "--name", g.Name, "--idle-timeout", "30"),
 		}}
+		if c := resource.ManagedBy(p.Case, g); c != nil {
+			k.fix[0].Line = diagnose.Az("aks update", c.ID, "--name", c.Name, "--nat-gateway-idle-timeout", "30")
+		}
 	}
 	return k
 }
