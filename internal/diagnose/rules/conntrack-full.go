@@ -51,12 +51,6 @@ func conntrackEvidence(p *diagnose.Pass, facts *model.NodeFacts) []diagnose.Evid
 		return nil // what drops beside a table with room is another's fault
 	}
 	out := []diagnose.Evidence{node(fmt.Sprintf("node %s: %.0f of %.0f entries are in use", facts.Node, u.Used, u.Limit), ref)}
-	if dropped > 0 {
-		out = append(out, node(fmt.Sprintf("node %s: %d packets were dropped for it while the probes ran", facts.Node, dropped), ref))
-	}
-	if early > 0 {
-		out = append(out, node(fmt.Sprintf("node %s: %d older entries were thrown out to make room", facts.Node, early), ref))
-	}
 	for _, says := range u.Says {
 		out = append(out, node(fmt.Sprintf("node %s: %s", facts.Node, says), ref))
 	}
