@@ -183,6 +183,16 @@ func TestWhere(t *testing.T) {
 	if w := s.Where; w.Kind != "everywhere" {
 		t.Errorf("everywhere but from outside is told as %+v", w)
 	}
+	// Only this machine, which goes another way, fails: nothing of the question lives there.
+	s = Summarise(slices.Concat(of(o+o), from(o+o, model.VantagePeer, "n1"), from(o+o, model.VantageOtherNode, "n2"), from(x+x, model.VantageHere, "")), nil, model.VantagePod, nil)
+	if w := s.Where; w.Kind != "" {
+		t.Errorf("only from outside is told as %+v", w)
+	}
+	// One place of the cluster, as another pod, is one.
+	s = Summarise(slices.Concat(of(o+o), from(x+x, model.VantagePeer, "n1"), from(o+o, model.VantageOtherNode, "n2"), from(o+o, model.VantageNode, "n1")), nil, model.VantagePod, nil)
+	if w := s.Where; !strings.HasPrefix(w.String(), "it lives at the asking place peer-pod alone: ") {
+		t.Errorf("only from another pod is told as %+v: %s", w, w.String())
+	}
 	// Everywhere, and too little to tell.
 	s = Summarise(slices.Concat(of(x), from(x, model.VantagePeer, "n1"), from(x, model.VantageOtherNode, "n2")), nil, model.VantagePod, nil)
 	if w := s.Where; w.Kind != "everywhere" {

@@ -28,11 +28,19 @@ func (w *Where) String() string {
 	case w.Kind == "everywhere":
 		return "it lives everywhere: from each place and at each endpoint that was tried some fail"
 	case w.Kind != "" && w.Clean:
-		return fmt.Sprintf("it lives at %s %s alone: %d of %d failed there, none of %d elsewhere%s", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Of, w.alike("; "))
+		return fmt.Sprintf("it lives at %s %s alone: %d of %d failed there, none of %d elsewhere%s", w.kind(), w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Of, w.alike("; "))
 	case w.Kind != "":
-		return fmt.Sprintf("it lives mostly at %s %s: %d of %d failed there, %d of %d elsewhere; so uneven by chance: %.2g%s", w.Kind, w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Count, w.Rest.Of, w.P, w.alike("; "))
+		return fmt.Sprintf("it lives mostly at %s %s: %d of %d failed there, %d of %d elsewhere; so uneven by chance: %.2g%s", w.kind(), w.Name, w.Rate.Count, w.Rate.Of, w.Rest.Count, w.Rest.Of, w.P, w.alike("; "))
 	}
 	return w.alike("")
+}
+
+// kind is what stands before the name.
+func (w *Where) kind() string {
+	if w.Kind == "from" {
+		return "the asking place"
+	}
+	return w.Kind
 }
 
 // alike says that it is none of the destinations.
@@ -50,7 +58,7 @@ func where(all []group, origin model.Vantage) Where {
 	looked := 0
 	for i := range all {
 		rest := others(all, i)
-		if len(rest) == 0 || besideIt(&all[i], all, origin) {
+		if len(rest) == 0 || besideIt(&all[i], all, origin) || outside(&all[i]) && origin != model.VantageHere {
 			continue
 		}
 		looked++
@@ -106,8 +114,9 @@ func others(all []group, i int) []model.Try {
 	return out
 }
 
-// outside is the machine that podpath runs on: it goes another way, and that it
-// fares better makes no place of the cluster stand out among the others.
+// outside is the machine that podpath runs on: it goes another way. That it fares
+// better makes no place of the cluster stand out among the others, and that it fares
+// worse is nothing that the question met.
 func outside(g *group) bool { return g.kind == "from" && g.name == string(model.VantageHere) }
 
 // everywhere says that every place that was tried from, and every endpoint, has failures.
