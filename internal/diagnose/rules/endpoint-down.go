@@ -61,6 +61,10 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		case p.Same(model.VantageHere):
 			f.Confidence = diagnose.Proven
 			f.Summary = "From outside the cluster it fails in the same way, so nothing of the cluster's network is at fault."
+			if seen.Result == model.TimedOut && answersAtTimes(p, seen) {
+				f.Summary += " It answers at other times, so that it is neither down nor closed to this cluster: new connections are lost there, or close to it (too much load, its own firewall, a line that loses packets)."
+				break
+			}
 			if seen.Result == model.TimedOut {
 				f.Summary += " " + eitherAllowList(p)
 				break
@@ -91,6 +95,18 @@ Mend it with the owner of the host. Nothing in the cluster's network will help.
 		}
 		p.ReportByExclusion(f)
 	},
+}
+
+// answersAtTimes says that the address that failed was reached from the question's own
+// place at other times.
+func answersAtTimes(p *diagnose.Pass, seen *model.Observation) bool {
+	well := 0
+	for i := range p.Case.Tries {
+		if t := &p.Case.Tries[i]; t.Vantage == p.Origin() && t.Address == seen.Address && watch.Counts(t) && t.Result == model.OK {
+			well++
+		}
+	}
+	return well >= 3
 }
 
 // howMany is what a far side leaves without an answer: everything on its port, or so

@@ -30,6 +30,21 @@ func TestWhichAddressByTurns(t *testing.T) {
 	}
 }
 
+// TestAnswersAtTimes: a far side that answers most connections is not down.
+func TestAnswersAtTimes(t *testing.T) {
+	for of, says := range map[string]string{"....F....F....F.": "It answers at other times", "FFFFFFFFFFFFFFFF": "allow-list"} {
+		c := build(t, &ruletest.Spec{
+			Observe: []map[string]any{{"vantage": "pod", "failed": "tcp", "result": "timeout"}, {"vantage": "here", "failed": "tcp", "result": "timeout"}},
+			Tries:   []ruletest.Tries{{Of: of}, {Vantage: "here", Of: of}},
+		})
+		res := run(c)
+		f := findings(&res)
+		if i := slices.IndexFunc(f, func(f diagnose.Finding) bool { return f.Rule == "endpoint-down" }); i < 0 || !strings.Contains(f[i].Summary, says) {
+			t.Errorf("%s: not %q: %+v", of, says, f)
+		}
+	}
+}
+
 // TestWhichHost: where one address of several is dead, it is the one that is named.
 func TestWhichHost(t *testing.T) {
 	at := func(a string, result model.Reason) model.Observation {
