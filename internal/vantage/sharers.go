@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/podpath/podpath/internal/model"
-	"github.com/podpath/podpath/internal/probe"
 )
 
 // fewestLost is how many connections of the question's own place must have got no
@@ -16,7 +15,7 @@ const fewestLost = 3
 // lateNodes reads the nodes that matter by what was seen: those that share the way
 // out, where a series lost connections (a NAT gateway's or firewall's source ports
 // may all be held by pods of another node), and those of pods of the cluster's DNS
-// that gave the question's own place no answer (the node may drop the queries).
+// that gave no answer (the node may drop the queries).
 func (s *session) lateNodes(ctx context.Context) {
 	if s.req.NodeReader == ReaderNone || !s.wants(model.VantageNode) || ctx.Err() != nil {
 		return
@@ -37,18 +36,19 @@ func (s *session) lateNodes(ctx context.Context) {
 	wg.Wait()
 }
 
-// silentResolvers are the nodes of the cluster's DNS pods that did not answer.
+// silentResolvers are the nodes of the cluster's DNS pods that did not answer the
+// question's own place or one beside it.
 func (s *session) silentResolvers() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []string
 	for i := range s.result.Observations {
 		o := &s.result.Observations[i]
-		if o.Purpose != probe.PurposeDNSPod || o.Vantage != s.origin() || o.Result != model.TimedOut {
+		if o.Vantage == model.VantageHere || o.Vantage == model.VantageOtherNode {
 			continue
 		}
 		for _, q := range o.Queries {
-			if node := s.req.Resolvers[q.Server.Addr()]; node != "" {
+			if node := s.req.Resolvers[q.Server.Addr()]; node != "" && q.Result == model.TimedOut {
 				out = append(out, node)
 			}
 		}

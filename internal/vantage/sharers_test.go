@@ -47,7 +47,7 @@ func TestNodeOfASilentResolver(t *testing.T) {
 		s := newSession(Clients{Kube: fake}, req)
 		s.exec = fake.run
 		s.result.Observations = []model.Observation{{
-			Vantage: model.VantagePod, Purpose: probe.PurposeDNSPod, Result: result, Queries: []model.DNSQuery{{Server: netip.AddrPortFrom(silent, 53)}, {Server: netip.AddrPortFrom(silent, 53)}},
+			Vantage: model.VantagePeer, Purpose: probe.PurposeDNSServer, Result: result, Queries: []model.DNSQuery{{Server: netip.AddrPortFrom(silent, 53), Result: result}, {Server: netip.AddrPortFrom(silent, 53), Result: result}},
 		}}
 		s.lateNodes(t.Context())
 		if len(s.result.NodeFacts) != read {
