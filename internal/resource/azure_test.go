@@ -299,7 +299,7 @@ func TestFlows(t *testing.T) {
 func TestIdleTimeout(t *testing.T) {
 	for device, want := range map[model.Ref]string{
 		"natgateway/gw": "after 4 min without a byte by natgateway/gw; what comes later is answered with a reset", "loadbalancer/kubernetes/out": "after 30 min",
-		"firewall/fw": "dropped without a word",
+		"firewall/fw": "closes what was silent for longer",
 	} {
 		if got := Kind(cloud(device), "idle-timeout"); len(got) != 1 || !strings.Contains(told(got[0]), want) {
 			t.Errorf("%s: %+v", device, got)

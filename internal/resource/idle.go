@@ -11,7 +11,7 @@ import (
 
 // defaultIdle is the idle time-out, in minutes, of NAT gateways and outbound rules
 // that do not say, and of Azure Firewall, where nobody can set it (TCP, outbound).
-// https://learn.microsoft.com/azure/firewall/firewall-faq
+// https://learn.microsoft.com/azure/firewall/tcp-session-behavior
 const defaultIdle = 4
 
 // idleTimeout is for how long the device that translates the question's source
@@ -47,7 +47,7 @@ func idleOf(c *model.Case, device model.Ref) (minutes int, after string, ok bool
 	case "firewall":
 		for _, f := range az.Firewalls {
 			if strings.EqualFold(f.Name, device.Part(0)) {
-				return defaultIdle, "what comes later is dropped without a word", true
+				return defaultIdle, "it closes what was silent for longer (a support request raises that to 15 min)", true
 			}
 		}
 	}

@@ -126,6 +126,17 @@ func ManagedBy(c *model.Case, g *model.NATGateway) *model.ManagedCluster {
 	return cluster
 }
 
+// ManagedBalancer is the cluster that a load balancer's outbound rules are a part of,
+// which AKS sets back to what the cluster's profile says; nil: they are somebody's own.
+// https://learn.microsoft.com/azure/aks/load-balancer-standard
+func ManagedBalancer(c *model.Case, lb *model.LoadBalancer) *model.ManagedCluster {
+	cluster := c.World.Azure.Cluster
+	if cluster == nil || cluster.LBProfile == nil || !strings.EqualFold(cluster.OutboundType, "loadBalancer") || !strings.EqualFold(diagnose.ParseArmID(lb.ID).Group, cluster.NodeResourceGroup) {
+		return nil
+	}
+	return cluster
+}
+
 // natRemedy is what helps: fewer connections, or another public address.
 func natRemedy(c *model.Case, g *model.NATGateway) []diagnose.Command {
 	if cluster, n := ManagedBy(c, g), natAddresses(c, g)+1; cluster != nil {

@@ -58,13 +58,13 @@ func (t *tally) next() string {
 	return fmt.Sprintf("[%d/%d]", t.done, t.total)
 }
 
-// runsOf is how often a scenario is run: one that asks for a while is decided by
-// chance too, so that once proves little.
+// runsOf is how often a scenario is run: what comes and goes, and what is asked for
+// a while, is decided by chance too, so that once proves little.
 func (b *bench) runsOf(s *Scenario) int {
 	if b.try > 1 {
 		return 1
 	}
-	if s.Question.Verb == "watch" {
+	if s.Question.Verb == "watch" || s.Expect.Persistence == "intermittent" {
 		return max(b.repeat, b.watched)
 	}
 	return b.repeat

@@ -165,6 +165,12 @@ func balancerKeeper(p *diagnose.Pass, path *model.Path) keeper {
 				Text: "Let the rule reset what it has forgotten, so that a client knows at once, and wait as long as AKS sets it",
 				Line: diagnose.Az("network lb outbound-rule update", lb.ID, "--lb-name", lb.Name, "--name", r.Name, "--enable-tcp-reset", "true", "--idle-timeout", fmt.Sprint(max(aksIdle, r.IdleMinutes))),
 			}}
+			if c := resource.ManagedBalancer(p.Case, lb); c != nil {
+				k.fix[0] = diagnose.Command{
+					Text: "Let AKS set its rule again: with a reset for what it has forgotten, so that a client knows at once, after a longer silence. What is changed on the load balancer itself AKS takes back",
+					Line: diagnose.Az("aks update", c.ID, "--name", c.Name, "--load-balancer-idle-timeout", fmt.Sprint(max(aksIdle, r.IdleMinutes))),
+				}
+			}
 		}
 	}
 	return k
@@ -248,7 +254,7 @@ func reasonText(as watch.Reason) string {
 func aliveFix(p *diagnose.Pass, ends time.Duration) []diagnose.Command {
 	seconds := max(int((ends / 2).Seconds()), 1)
 	fix := []diagnose.Command{{
-		Text: fmt.Sprintf("Keep connections alive every %d s (the client's own setting, or the pod's net.ipv4.tcp_keepalive_time where the client asks for keepalive), or let its pool close what was silent for that long", seconds),
+		Text: fmt.Sprintf("Keep connections alive every %d s (the client's own setting, or the pod's net.ipv4.tcp_keepalive_time where the client asks for keepalive; the list of sysctls is replaced as a whole), or let its pool close what was silent for that long", seconds),
 	}}
 	if c := p.Client(); c.Kind() == "deployment" || c.Kind() == "statefulset" || c.Kind() == "daemonset" {
 		patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"securityContext":{"sysctls":[{"name":"net.ipv4.tcp_keepalive_time","value":"%d"}]}}}}}`, seconds)
