@@ -97,6 +97,7 @@ type ProxyState struct {
 	Share   float64  `json:"share,omitempty"`   // of the connections that go to stale targets
 	Bare    bool     `json:"bare,omitempty"`    // it sends on to another node without its own address as the source: the answer goes past it
 	Rule    string   `json:"rule,omitempty"`    // that translates to the first stale target, or refuses
+	Order   bool     `json:"order,omitempty"`   // another table translates at the same priority: Share is so if the stale one's comes first, which no tool tells
 }
 
 // Path is the predicted way of one flow.

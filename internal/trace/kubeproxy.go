@@ -168,6 +168,9 @@ func compareProxy(f *nodeFilter, r netfilter.Result, svc *backends, orig model.F
 		}
 	}
 	slices.Sort(state.Stale)
+	if r.Order && state.Share > 0 { // it holds for all connections or for none: the walk shares them out between both orders
+		state.Order, state.Share = true, min(1, 2*state.Share)
+	}
 	return state
 }
 

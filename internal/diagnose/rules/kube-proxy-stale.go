@@ -44,6 +44,9 @@ Mend it by restarting kube-proxy on the node; then find why it missed the change
 					{Text: "If it stays, the rule is another's: it is named above; take it away on the node"},
 				},
 			}
+			if s.Proxy.Order {
+				f.Evidence = append(f.Evidence, diagnose.Evidence{Text: "that it fails says that the table of this rule comes before the other one of the same priority", Source: "trace"})
+			}
 			if s.Proxy.Share < 0.999 {
 				f.Evidence = append(f.Evidence, diagnose.Evidence{Text: "the other endpoints are there: a try that meets one of them works", Source: "trace"})
 			}
