@@ -708,7 +708,7 @@ func (p *parser) expect(n *yaml.Node) Expect {
 	f := p.fields(n, "expect", "works", "persistence", "cause", "causes", "subject", "subjects", "hop", "hops", "evidence", "also", "not", "notSubjects")
 	e := Expect{
 		Works:       p.oneOf(f["works"], "expect.works", "true", "false", "slow"),
-		Persistence: p.oneOf(f["persistence"], "expect.persistence", "persistent", "intermittent", "none"),
+		Persistence: p.oneOf(f["persistence"], "expect.persistence", "persistent", "intermittent", "recovered", "none"),
 		Cause:       p.str(f["cause"], "expect.cause"), Causes: p.strs(f["causes"], "expect.causes"),
 		Subject: p.str(f["subject"], "expect.subject"), Subjects: p.strs(f["subjects"], "expect.subjects"),
 		Hop: p.oneOf(f["hop"], "expect.hop", Hops...), Hops: p.strs(f["hops"], "expect.hops"),
