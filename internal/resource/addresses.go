@@ -21,14 +21,15 @@ const Addresses = "addresses"
 // single lookup named them all: a name that always answers with the same set is
 // tried at one or another of it, and does not change.
 func addresses(c *model.Case) []Use {
+	if turns := turnsOf(c); len(turns) > 1 {
+		return []Use{taking(c, turns)}
+	}
+	return nil
+}
+
+// taking tells of addresses that a name had by turns.
+func taking(c *model.Case, turns []turn) Use {
 	host := c.Question.To.Host
-	if host == "" || c.More {
-		return nil
-	}
-	turns := turnsOf(c)
-	if len(turns) < 2 {
-		return nil
-	}
 	u := Use{
 		Kind: Addresses, Name: "addresses", Of: model.NewRef("host", host), Unit: "addresses", Used: float64(len(turns)), State: Room, Source: "probe",
 		Remedy: []diagnose.Command{{Text: "Allow " + host + " by its name where the list can (an application rule of Azure Firewall, a Cilium policy with toFQDNs, a service tag), or give it an address that stays (a private endpoint): the next address is in no list"}},
@@ -44,7 +45,7 @@ func addresses(c *model.Case) []Use {
 	u.Says = append(u.Says,
 		fmt.Sprintf("the addresses that %s is answered with change: %d different ones, the last of them first seen after %s: %s", host, len(turns), span, strings.Join(words, ", ")),
 		"a list of single addresses (a policy's ipBlock, a security rule, a network rule, the far side's own) holds until the next one")
-	return []Use{u}
+	return u
 }
 
 // turn is an address that the name had.
@@ -55,8 +56,11 @@ type turn struct {
 }
 
 // turnsOf are the addresses that tries of any place went to, in the order in which
-// they appeared; nil where one lookup's answers name them all.
+// they appeared; nil where one lookup's answers name them all, or no series told of a name.
 func turnsOf(c *model.Case) []turn {
+	if c.Question.To.Host == "" || c.More {
+		return nil
+	}
 	var out []turn
 	for i := range c.Tries {
 		t := &c.Tries[i]
@@ -94,9 +98,8 @@ func names(queries []model.DNSQuery, all []turn) bool {
 func Changing(c *model.Case, addr netip.Addr) *Use {
 	all := turnsOf(c)
 	if slices.ContainsFunc(all, func(t turn) bool { return t.addr == addr }) && slices.ContainsFunc(all, func(t turn) bool { return t.addr != addr && t.failed.Count < t.failed.Of }) {
-		if list := addresses(c); len(list) > 0 {
-			return &list[0]
-		}
+		u := taking(c, all)
+		return &u
 	}
 	return nil
 }

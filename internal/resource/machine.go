@@ -19,8 +19,6 @@ const (
 	Neighbours = "neighbours"
 )
 
-const mi = 1 << 20
-
 // Signs that CPUs are all busy: nearly no time idle, and processes that wait.
 const (
 	busyShare     = 0.95
@@ -58,7 +56,7 @@ func (u *Use) watched(c *model.Case) {
 	case NodeMemory:
 		points := read(c, u.Of, kind(model.LevelMemory))
 		for i := range points {
-			points[i].Value = math.Round(u.Limit - points[i].Value/mi)
+			points[i].Value = math.Round(u.Limit - points[i].Value/mib)
 		}
 		u.Used = newest(u.Used, points)
 		u.moves(points, nil, memorySpan)
@@ -131,7 +129,7 @@ func nodeMemory(c *model.Case, facts *model.NodeFacts) (Use, bool) {
 	if total <= 0 {
 		return Use{}, false
 	}
-	u := Use{Kind: NodeMemory, Name: "memory", Unit: "MiB", Used: math.Round((total - left) / mi), Limit: math.Round(total / mi)}
+	u := Use{Kind: NodeMemory, Name: "memory", Unit: "MiB", Used: math.Round((total - left) / mib), Limit: math.Round(total / mib)}
 	if p := facts.Pressure["memory.some"]; p > 0 {
 		u.Says = append(u.Says, fmt.Sprintf("something waited for memory %.0f %% of ten seconds (PSI)", p))
 	}

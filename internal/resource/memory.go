@@ -19,13 +19,8 @@ func memory(c *model.Case) []Use {
 	for i := range c.World.Usage {
 		use := &c.World.Usage[i]
 		pod := c.World.Kube.Pods[use.Pod]
-		if pod == nil || use.Container == "" {
-			continue
-		}
-		for j := range pod.Containers {
-			if m := &pod.Containers[j]; m.Name == use.Container && m.MemoryLimit > 0 && use.Memory > 0 {
-				out = append(out, memoryOf(c, use, pod, m))
-			}
+		if m := container(pod, use.Container); use.Container != "" && m != nil && m.MemoryLimit > 0 && use.Memory > 0 {
+			out = append(out, memoryOf(c, use, pod, m))
 		}
 	}
 	return out
@@ -33,7 +28,7 @@ func memory(c *model.Case) []Use {
 
 func memoryOf(c *model.Case, use *model.Usage, pod *model.Pod, m *model.Container) Use {
 	u := Use{
-		Kind: Memory, Name: "memory", Of: use.Pod, Toward: use.Container, Unit: "MiB", Used: float64(use.Memory / mi), Limit: float64(m.MemoryLimit / mi), Source: "metrics-api",
+		Kind: Memory, Name: "memory", Of: use.Pod, Toward: use.Container, Unit: "MiB", Used: float64(use.Memory / mib), Limit: float64(m.MemoryLimit / mib), Source: "metrics-api",
 		Remedy: []diagnose.Command{{Text: "Mend the leak, or raise limits.memory of container " + m.Name, Line: diagnose.KubectlFor(pod.Ref(), "describe")}},
 	}
 	if m.LastReason == "OOMKilled" || m.Reason == "OOMKilled" {
@@ -54,7 +49,7 @@ func memoryOf(c *model.Case, use *model.Usage, pod *model.Pod, m *model.Containe
 func (u *Use) leaks(c *model.Case) {
 	points := read(c, u.Of, func(l *model.Level) bool { return l.Kind == model.LevelWorkingSet && l.Container == u.Toward })
 	for i := range points {
-		points[i].Value = math.Round(points[i].Value / mi)
+		points[i].Value = math.Round(points[i].Value / mib)
 	}
 	u.Used = newest(u.Used, points)
 	u.moves(points, nil, containerSpan)

@@ -21,7 +21,7 @@ func nics(c *model.Case) []Use { return ofNodes(c, nicOf) }
 func nicOf(c *model.Case, n *model.Node) (Use, bool) {
 	u := Use{Kind: NIC, Name: "network bandwidth", Of: model.NewRef("node", n.Name), Unit: "Mbit/s", Used: math.NaN()}
 	m := machineOf(c, n)
-	out, in := m.total("Network Out Total"), m.total("Network In Total")
+	out, in := m.series("Network Out Total", "Total"), m.series("Network In Total", "Total")
 	if v := megabits(out); m.set != "" && !math.IsNaN(v) {
 		u.Used, u.Source, u.Pace = v, "metric", pace(out)*8/60/1e6
 		u.Says = append(u.Says, fmt.Sprintf("its machine sent %s Mbit/s%s, the most of the last minutes (Network Out Total, Network In Total)", number(round(v)), received(megabits(in))))
@@ -71,15 +71,6 @@ func (u *Use) limit(c *model.Case, n *model.Node, set string) (next string) {
 	}
 	u.Says = append(u.Says, fmt.Sprintf("what %s may send is not known here: see the size's page of https://learn.microsoft.com/azure/virtual-machines/sizes", size))
 	return ""
-}
-
-// total are a machine's series of what is counted in each minute.
-func (m machineMetrics) total(metric string) []*model.Series {
-	list := find(m.c, want{m.set, metric, "Total", map[string]string{"VMName": m.name}})
-	if len(list) == 0 && alone(m.c, m.set) {
-		list = find(m.c, want{m.set, metric, "Total", nil})
-	}
-	return list
 }
 
 // megabits is the highest of the last three minutes in megabits a second, of bytes

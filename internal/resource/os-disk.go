@@ -62,7 +62,7 @@ func diskOf(c *model.Case, n *model.Node) (Use, bool) {
 		{"OS Disk Queue Depth", "%.0f operations wait in its queue (OS Disk Queue Depth)"},
 		{"OS Disk Used Burst IO Credits Percentage", "%.0f %% of its burst credits are used up (OS Disk Used Burst IO Credits Percentage)"},
 	} {
-		if v := last(m.series(one.metric)); v > 0 {
+		if v := last(m.series(one.metric, "Average")); v > 0 {
 			u.Says = append(u.Says, fmt.Sprintf(one.text, v))
 		}
 	}
@@ -81,12 +81,7 @@ func diskOf(c *model.Case, n *model.Node) (Use, bool) {
 // besideSize says whether the limits of the machine's size are in the way as well:
 // the smaller of both holds.
 func besideSize(m machineMetrics, out bool) []string {
-	most := math.NaN()
-	for _, l := range sizeLimits {
-		if v := last(m.series(l.metric)); !math.IsNaN(v) && (math.IsNaN(most) || v > most) {
-			most = v
-		}
-	}
+	most := last(m.allDisks()) // NaN, where none was read, is in no case
 	switch {
 	case most >= saturated:
 		return []string{fmt.Sprintf("all disks of its machine together do %.0f %% of what its size allows: a larger disk alone does not help", most)}
@@ -124,8 +119,6 @@ func grown(counts map[model.Ref]model.Written, did string) []string {
 	}
 	return out
 }
-
-const mib = 1 << 20
 
 // alone says that a scale set has one machine: a metric of the set is its own.
 func alone(c *model.Case, set string) bool {

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// mib is a mebibyte, in bytes.
+const mib = 1 << 20
+
 // Text is a resource with its numbers: "connection table of node/a: 12 of 65,536 entries (0 %)".
 func (u *Use) Text() string {
 	text := u.Name + " of " + string(u.Of)

@@ -220,18 +220,18 @@ func TestAdded(t *testing.T) {
 func TestMachineMoves(t *testing.T) {
 	facts := &model.NodeFacts{
 		Node: "a", Sysctls: map[string]string{"net.ipv4.neigh.default.gc_thresh3": "1024"}, Counters: map[string]int64{"NeighbourEntries": 400},
-		Levels: map[string]float64{"memory.total": 1000 * mi, "memory.available": 600 * mi},
+		Levels: map[string]float64{"memory.total": 1000 * mib, "memory.available": 600 * mib},
 	}
 	c := &model.Case{World: model.World{Nodes: map[string]*model.NodeFacts{"a": facts}}}
 	c.Readings = tell("node/a", time.Unix(0, 0), climb(40, 400, 5), model.Level{Kind: model.LevelNeighbours})
 	if u := only(t, c, Neighbours); u.State != Near || math.Abs(u.Pace-300) > 1 || u.Used != 595 {
 		t.Errorf("neighbours: %+v", u)
 	}
-	c.Readings = tell("node/a", time.Unix(0, 0), climb(60, 600*mi, -2*mi), model.Level{Kind: model.LevelMemory})
+	c.Readings = tell("node/a", time.Unix(0, 0), climb(60, 600*mib, -2*mib), model.Level{Kind: model.LevelMemory})
 	if u := only(t, c, NodeMemory); u.State != Room || u.Pace != 0 {
 		t.Errorf("memory, a minute: %+v", u)
 	}
-	c.Readings = tell("node/a", time.Unix(0, 0), climb(200, 600*mi, -2*mi), model.Level{Kind: model.LevelMemory})
+	c.Readings = tell("node/a", time.Unix(0, 0), climb(200, 600*mib, -2*mib), model.Level{Kind: model.LevelMemory})
 	if u := only(t, c, NodeMemory); u.State != Near || math.Abs(u.Pace-120) > 1 || u.Used != 798 {
 		t.Errorf("memory, longer: %+v", u)
 	}
@@ -239,7 +239,6 @@ func TestMachineMoves(t *testing.T) {
 
 // TestMemoryMoves: a container whose working set grows reaches its limit; beside it one that does not move.
 func TestMemoryMoves(t *testing.T) {
-	const mib = 1 << 20
 	pod := &model.Pod{Namespace: "x", Name: "a", Containers: []model.Container{{Name: "leaks", MemoryLimit: 400 * mib}, {Name: "rests", MemoryLimit: 400 * mib}}}
 	c := &model.Case{}
 	c.World.Kube.Pods = map[model.Ref]*model.Pod{pod.Ref(): pod}

@@ -48,7 +48,7 @@ func machineDiskOf(c *model.Case, n *model.Node) (Use, bool) {
 	u := Use{Kind: VMDisk, Name: "machine's quota for all disks", Of: model.NewRef("node", n.Name), Unit: "%", Used: math.NaN(), Limit: 100, Source: "metric"}
 	var tightest sizeLimit
 	for _, l := range sizeLimits {
-		list := m.series(l.metric)
+		list := m.series(l.metric, "Average")
 		v := last(list)
 		if v > 0 {
 			u.Says = append(u.Says, fmt.Sprintf("%.0f %% of the %s that its machine's size allows all disks together %s (%s)", v, l.unit, l.where, l.metric))
@@ -90,17 +90,25 @@ func machineOf(c *model.Case, n *model.Node) machineMetrics {
 }
 
 // series are the machine's, or those of its set where that has no other machine.
-func (m machineMetrics) series(metric string) []*model.Series {
-	list := find(m.c, want{m.set, metric, "Average", map[string]string{"VMName": m.name}})
+func (m machineMetrics) series(metric, aggregate string) []*model.Series {
+	list := find(m.c, want{m.set, metric, aggregate, map[string]string{"VMName": m.name}})
 	if len(list) == 0 && alone(m.c, m.set) {
-		list = find(m.c, want{m.set, metric, "Average", nil})
+		list = find(m.c, want{m.set, metric, aggregate, nil})
 	}
 	return list
 }
 
 // ownDisk is what the OS disk takes of its own limits.
 func (m machineMetrics) ownDisk() []*model.Series {
-	return slices.Concat(m.series("OS Disk IOPS Consumed Percentage"), m.series("OS Disk Bandwidth Consumed Percentage"))
+	return slices.Concat(m.series("OS Disk IOPS Consumed Percentage", "Average"), m.series("OS Disk Bandwidth Consumed Percentage", "Average"))
+}
+
+// allDisks is what all disks together take of the limits of the machine's size.
+func (m machineMetrics) allDisks() (out []*model.Series) {
+	for _, l := range sizeLimits {
+		out = append(out, m.series(l.metric, "Average")...)
+	}
+	return out
 }
 
 // sizeOf is what Azure says of the size of a scale set's machines; nil: that was not read.
